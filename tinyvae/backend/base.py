@@ -1,0 +1,171 @@
+"""What a backend is, which ones there are, and which one is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from tinyvae.errors import BackendError
+
+Array: TypeAlias = Any
+"""An array of whichever library is in use."""
+
+
+@dataclass(frozen=True, eq=False)
+class Backend:
+    """An array library: its name, its namespace, and the way to it and back.
+
+    Attributes
+    ----------
+    name : str
+        ``"numpy"`` or ``"cupy"``.
+    xp : module
+        The namespace whose functions work on its arrays.
+    array_type : type
+        The type of its arrays.
+    from_host, to_host : callable
+        Copy a NumPy array to the device, and an array of the device to NumPy.
+    synchronize : callable
+        Wait until the device has done all it was asked.
+    kernels : mapping of str to callable
+        One-pass versions of ops, by the op's name; each is held to its reference by a test.
+    """
+
+    name: str
+    xp: Any
+    array_type: type
+    from_host: Callable[[np.ndarray], Array]
+    to_host: Callable[[Array], np.ndarray]
+    synchronize: Callable[[], None] = lambda: None
+    kernels: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"Backend({self.name!r})"
+
+    def asarray(self, value: Any, dtype: Any = None) -> Array:
+        """``value`` as an array of this backend; arrays of another one are refused.
+
+        >>> get("numpy").asarray([1.0, 2.0], "float32")
+        array([1., 2.], dtype=float32)
+        """
+        if isinstance(value, self.array_type):
+            return value if dtype is None else value.astype(dtype, copy=False)
+        owner = _owner(value)
+        if owner not in (None, "numpy"):
+            raise mixed(self.name, owner or "")
+        return self.from_host(np.asarray(value, dtype))
+
+
+_loaders: dict[str, Callable[[], Backend]] = {}
+_loaded: dict[str, Backend] = {}
+_by_type: dict[type, Backend] = {}
+_current: ContextVar[Backend | None] = ContextVar("backend", default=None)
+
+
+def register(name: str, loader: Callable[[], Backend]) -> None:
+    """Make ``loader`` the way to the backend called ``name``."""
+    _loaders[name] = loader
+
+
+def names() -> list[str]:
+    """Every name that `get` knows.
+
+    >>> names()[:2]
+    ['cupy', 'numpy']
+    """
+    return sorted(_loaders)
+
+
+def get(backend: str | Backend | None = None) -> Backend:
+    """The backend of that name, loaded if need be; the one in use for None.
+
+    ``"auto"`` is CuPy where a GPU answers and NumPy elsewhere.
+
+    Raises
+    ------
+    BackendError
+        The name is not known, or the library or its device is missing.
+
+    >>> get("numpy")
+    Backend('numpy')
+    """
+    if isinstance(backend, Backend):
+        return backend
+    if backend is None:
+        return _current.get() or get("numpy")
+    if backend == "auto":
+        try:
+            return get("cupy")
+        except BackendError:
+            return get("numpy")
+    if backend not in _loaders:
+        raise BackendError(f"unknown backend {backend!r}; choose one of {names()} or 'auto'")
+    if backend not in _loaded:
+        loaded = _loaders[backend]()
+        _loaded[backend] = _by_type[loaded.array_type] = loaded
+    return _loaded[backend]
+
+
+def of(array: Array) -> Backend:
+    """The backend that an array belongs to.
+
+    >>> of(np.zeros(3))
+    Backend('numpy')
+    """
+    found = _by_type.get(type(array))
+    if found is not None:
+        return found
+    name = _owner(array)
+    if name is None:
+        raise BackendError(
+            f"{type(array).__name__} is not an array of any backend in {names()}; "
+            "make one with tv.tensor(...)"
+        )
+    return get(name)
+
+
+def _owner(value: Any) -> str | None:
+    for name, backend in _loaded.items():
+        if isinstance(value, backend.array_type):
+            return name
+    if isinstance(value, (np.ndarray, np.generic)):
+        return "numpy"
+    return "cupy" if type(value).__module__.startswith("cupy") else None
+
+
+def mixed(first: str, second: str, where: str = "") -> BackendError:
+    """The error for arrays of two backends in one place."""
+    return BackendError(
+        f"{where + ': ' if where else ''}arrays of {first!r} and {second!r} do not mix; "
+        f"move one of them, for example with .to({first!r})"
+    )
+
+
+class use:  # noqa: N801 - reads as a verb: tv.use("cupy"), with tv.use("cupy"): ...
+    """Choose the backend of what is made from now on, or within a ``with`` block.
+
+    Parameters
+    ----------
+    backend : str or Backend
+        ``"numpy"``, ``"cupy"``, or ``"auto"``: CuPy where a GPU answers, else NumPy.
+
+    Examples
+    --------
+    >>> with use("numpy") as backend:
+    ...     backend.name
+    'numpy'
+    """
+
+    def __init__(self, backend: str | Backend) -> None:
+        self.backend = get(backend)
+        self._token = _current.set(self.backend)
+
+    def __enter__(self) -> Backend:
+        return self.backend
+
+    def __exit__(self, *exception: object) -> None:
+        _current.reset(self._token)

@@ -1,0 +1,50 @@
+"""CuPy: arrays on an NVIDIA GPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tinyvae.backend.base import Backend
+from tinyvae.errors import BackendError
+
+INSTALL = "pip install 'tinyvae[cupy]' (the wheel for CUDA 12; for CUDA 13: pip install cupy-cuda13x)"
+
+
+def load() -> Backend:
+    """The backend of the GPU, after a kernel and a matrix product have run on it.
+
+    Raises
+    ------
+    BackendError
+        CuPy is not installed, no GPU answers, or a part of CUDA is missing.
+    """
+    try:
+        import cupy
+    except ImportError as error:
+        raise BackendError(f"backend 'cupy' needs CuPy, which is not installed: {INSTALL}") from error
+    _probe(cupy)
+    return Backend(
+        "cupy",
+        cupy,
+        cupy.ndarray,
+        cupy.asarray,
+        cupy.asnumpy,
+        cupy.cuda.get_current_stream().synchronize,
+    )
+
+
+def _probe(cupy: Any) -> None:
+    """Try what every step needs, since a device can be there without NVRTC or cuBLAS."""
+    if not cupy.cuda.is_available():
+        raise BackendError(
+            "backend 'cupy' found no NVIDIA GPU that answers; use --backend numpy, or check "
+            "with `nvidia-smi` that the driver runs"
+        )
+    try:
+        ones = cupy.ones((2, 2), dtype="float32")
+        float((ones @ ones + ones).sum())
+    except Exception as error:  # CUDA's errors share no base class
+        raise BackendError(
+            f"backend 'cupy' found a GPU, but a test kernel failed ({error}); install CUDA's "
+            f"libraries beside CuPy: pip install 'cupy-cuda12x[ctk]'"
+        ) from error

@@ -1,0 +1,13 @@
+"""NumPy: arrays on the host."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinyvae.backend.base import Backend
+from tinyvae.backend.numpy_kernels import KERNELS
+
+
+def load() -> Backend:
+    """The backend of the host; it is always there."""
+    return Backend("numpy", np, np.ndarray, np.asarray, np.asarray, kernels=KERNELS)

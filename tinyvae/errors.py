@@ -1,0 +1,45 @@
+"""What can go wrong, by kind; the command line prints any of these as one message."""
+
+
+class TinyvaeError(Exception):
+    """A mistake that its message explains: what, where, the values, the mend."""
+
+
+class ShapeError(TinyvaeError, ValueError):
+    """Arrays whose shapes do not fit together."""
+
+
+class DtypeError(TinyvaeError, TypeError):
+    """A dtype that has no gradient here, or two that would be promoted silently."""
+
+
+class BackendError(TinyvaeError, RuntimeError):
+    """A backend that is unknown, missing, or mixed with another."""
+
+
+class GraphError(TinyvaeError, RuntimeError):
+    """A backward pass that cannot be right: used up, changed since, or without an upstream."""
+
+
+class GradientError(TinyvaeError, AssertionError):
+    """A pullback that disagrees with the finite differences of its value."""
+
+
+class NonFiniteError(TinyvaeError, ArithmeticError):
+    """A NaN or an infinity, with the op and the tensor that made it first."""
+
+
+class OptionError(TinyvaeError, ValueError):
+    """A setting outside its range, or a name that is not on the list."""
+
+
+class DataError(TinyvaeError, ValueError):
+    """Data that cannot be found, read, trusted, or used for the loss."""
+
+
+class RunError(TinyvaeError, ValueError):
+    """A run folder or a weights file that cannot be used as asked."""
+
+
+class MissingExtraError(TinyvaeError, ImportError):
+    """An optional package that is needed for this and is not installed."""
