@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 
@@ -53,6 +53,7 @@ class Backend:
         array([1., 2.], dtype=float32)
         """
         if isinstance(value, self.array_type):
+            value = cast(Array, value)
             return value if dtype is None else value.astype(dtype, copy=False)
         owner = _owner(value)
         if owner not in (None, "numpy"):

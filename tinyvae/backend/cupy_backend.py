@@ -7,7 +7,7 @@ from typing import Any
 from tinyvae.backend.base import Backend
 from tinyvae.errors import BackendError
 
-INSTALL = "pip install 'tinyvae[cupy]' (the wheel for CUDA 12; for CUDA 13: pip install cupy-cuda13x)"
+INSTALL = "pip install 'tinyvae[cupy]' (CUDA 12), or pip install cupy-cuda13x (CUDA 13)"
 
 
 def load() -> Backend:
@@ -21,7 +21,7 @@ def load() -> Backend:
     try:
         import cupy
     except ImportError as error:
-        raise BackendError(f"backend 'cupy' needs CuPy, which is not installed: {INSTALL}") from error
+        raise BackendError(f"backend 'cupy' needs CuPy; it is not installed: {INSTALL}") from error
     _probe(cupy)
     return Backend(
         "cupy",
@@ -29,7 +29,7 @@ def load() -> Backend:
         cupy.ndarray,
         cupy.asarray,
         cupy.asnumpy,
-        cupy.cuda.get_current_stream().synchronize,
+        lambda: cupy.cuda.get_current_stream().synchronize(),
     )
 
 

@@ -1,0 +1,213 @@
+"""The checker: every pullback against the differences of its own value, element by element."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinyvae.autograd.lift import no_grad, op
+from tinyvae.autograd.tensor import Tensor
+from tinyvae.errors import DtypeError, GraphError, NonFiniteError
+
+EPSILON = float(np.finfo(np.float64).eps)
+
+
+@dataclass(frozen=True)
+class WorstElement:
+    """Where an argument's two gradients differ most.
+
+    Attributes
+    ----------
+    argument : int
+        Which input of the function.
+    index : tuple of int
+        Which element of it.
+    pullback, differences : float
+        The gradient by the pullback, and by finite differences of the value.
+    error : float
+        Their distance over the largest element of the gradient.
+    allowed : float
+        The tolerance, plus the round-off of the differences, in the same measure.
+    """
+
+    argument: int
+    index: tuple[int, ...]
+    pullback: float
+    differences: float
+    error: float
+    allowed: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the two agree."""
+        return self.error <= self.allowed
+
+    def __str__(self) -> str:
+        return (
+            f"{'right' if self.passed else 'WRONG'}: argument {self.argument}, worst element "
+            f"{self.index}: the pullback says {self.pullback:.10g}, the differences "
+            f"{self.differences:.10g}; off by {self.error:.1e} of the gradient's largest "
+            f"element, {self.allowed:.1e} allowed"
+        )
+
+
+@dataclass(frozen=True)
+class GradientReport:
+    """The worst element of every argument; true if all of them pass."""
+
+    arguments: tuple[WorstElement, ...]
+
+    def __bool__(self) -> bool:
+        return all(worst.passed for worst in self.arguments)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.arguments))
+
+    __repr__ = __str__
+
+
+def gradcheck(
+    function: Callable[..., Any], *inputs: Any, seed: int = 0, tolerance: float = 1e-7
+) -> GradientReport:
+    """Compare the gradient of a function with finite differences of its value.
+
+    Parameters
+    ----------
+    function : callable
+        A function of Tensors that returns a Tensor of any shape; or a bare op, a function
+        of arrays that returns its value and its pullback. Its randomness must be frozen:
+        hand the noise in.
+    *inputs : array_like of float64
+        Where to check. Keep away from kinks, such as relu at 0.
+    seed : int
+        Of the random upstream gradient. (With one of ones, errors that sum to zero hide:
+        softmax passes with a gradient of zero.)
+    tolerance : float
+        Relative to the largest element of each argument's gradient, so that a loss that is
+        scaled by 1e-8 is checked as strictly as the loss itself.
+
+    Returns
+    -------
+    GradientReport
+        True if every element of every argument agrees; it prints the worst ones.
+
+    Raises
+    ------
+    DtypeError
+        An input is not float64: float32 is too coarse to tell right from wrong.
+    NonFiniteError
+        The value or a gradient is not finite there.
+
+    Notes
+    -----
+    The differences are central, of five points: (8 (f(x + h) - f(x - h)) - (f(x + 2h) -
+    f(x - 2h))) / 12 h, whose error is of order h^4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.array([0.5, 2.0])
+    >>> bool(gradcheck(lambda t: t * t, x))
+    True
+    >>> gradcheck(lambda a: (a**3, lambda g: g * 2 * a**2), x)  # 3, not 2
+    WRONG: argument 0, worst element (1,): the pullback says ...
+    """
+    tensors = [_checked_input(k, x) for k, x in enumerate(inputs)]
+    function = _of_tensors(function, tensors)
+    value = function(*tensors)
+    if not isinstance(value, Tensor):
+        raise GraphError(f"the function returned {type(value).__name__}, not a Tensor")
+    upstream = np.random.default_rng(seed).standard_normal(value.shape)
+    round_off = 4 * EPSILON * float(np.abs(upstream * value.numpy()).sum())
+    value.backward(value.backend.from_host(upstream) if value.ndim else float(upstream))
+    return GradientReport(
+        tuple(
+            _worst(
+                k, _gradient(x), *_differences(function, tensors, k, upstream), round_off, tolerance
+            )
+            for k, x in enumerate(tensors)
+        )
+    )
+
+
+def _checked_input(k: int, x: Any) -> Tensor:
+    array = x._array if isinstance(x, Tensor) else x
+    if str(getattr(array, "dtype", "float64")) != "float64":
+        raise DtypeError(
+            f"argument {k} is of {array.dtype}; gradients are checked in float64: "
+            "pass it as .astype('float64')"
+        )
+    return Tensor(array, dtype="float64", requires_grad=True, name=f"argument {k}")
+
+
+def _of_tensors(function: Callable[..., Any], tensors: list[Tensor]) -> Callable[..., Any]:
+    """``function`` itself, or lifted if it is one of arrays."""
+    try:
+        with no_grad():
+            bare = isinstance(function(*tensors), tuple)
+    except TypeError:  # as when a function of NumPy arrays is given Tensors
+        bare = True
+    return op(function) if bare else function
+
+
+def _gradient(x: Tensor) -> np.ndarray:
+    """The gradient on the host; zeros where the function does not use its input."""
+    return np.zeros(x.shape) if x.grad is None else x.backend.to_host(x.grad)
+
+
+def _differences(
+    function: Callable[..., Any], tensors: list[Tensor], k: int, upstream: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The five-point differences for every element of argument k, and the steps taken."""
+    point = tensors[k].numpy()
+    slopes, steps = np.empty_like(point), np.empty_like(point)
+    for index in np.ndindex(point.shape):
+        steps[index] = h = max(1e-3, 1e-5 * abs(point[index]))
+        f = {s: _moved(function, tensors, k, index, s * h, upstream) for s in (-2, -1, 1, 2)}
+        slopes[index] = (8 * (f[1] - f[-1]) - (f[2] - f[-2])) / (12 * h)
+    return slopes, steps
+
+
+def _moved(
+    function: Callable[..., Any],
+    tensors: list[Tensor],
+    k: int,
+    index: tuple[int, ...],
+    by: float,
+    upstream: np.ndarray,
+) -> float:
+    """The value, weighted by the upstream gradient, with one element moved."""
+    point = tensors[k].numpy()
+    point[index] += by
+    moved = Tensor.wrap(tensors[k].backend.from_host(point))
+    with no_grad():
+        value = function(*tensors[:k], moved, *tensors[k + 1 :])
+    return float((upstream * value.numpy()).sum())
+
+
+def _worst(
+    k: int,
+    pullback: np.ndarray,
+    differences: np.ndarray,
+    steps: np.ndarray,
+    round_off: float,
+    tolerance: float,
+) -> WorstElement:
+    both = np.stack([pullback, differences])
+    if not np.isfinite(both).all():
+        raise NonFiniteError(f"the gradient of argument {k} is not finite at this point")
+    scale = float(np.abs(both).max(initial=0)) or 1.0
+    errors = np.abs(pullback - differences) / scale
+    index = np.unravel_index(int(errors.argmax()), errors.shape)
+    where = tuple(int(i) for i in index)
+    return WorstElement(
+        k,
+        where,
+        float(pullback[where]),
+        float(differences[where]),
+        float(errors[where]),
+        tolerance + round_off / float(steps[where]) / scale,
+    )

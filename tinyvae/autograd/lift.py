@@ -1,0 +1,139 @@
+"""How a function of arrays becomes an op on Tensors, and when ops are recorded."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, TypeAlias
+
+from tinyvae import backend as backends
+from tinyvae.autograd.tensor import OPS, Node, Operand, Tensor, check_finite, tracing
+from tinyvae.backend import Array, Backend
+from tinyvae.errors import DtypeError, ShapeError
+
+ValueAndPullback: TypeAlias = tuple[Array, Any]
+"""What an op returns: its value, and its pullback or a tuple of them, one for each input."""
+
+_recording: ContextVar[bool] = ContextVar("recording", default=True)
+
+
+def op(function: Callable[..., ValueAndPullback]) -> Callable[..., Tensor]:
+    """Lift a function of arrays that returns its value and its pullback to Tensors.
+
+    The positional arguments are the inputs; options are given by keyword. The pullback
+    takes the upstream gradient and returns the gradient for the input; where there are
+    several inputs it is a tuple of such functions, of which only those wanted are called.
+
+    >>> @op
+    ... def cube(x):
+    ...     return x**3, lambda g: g * 3 * x**2
+    >>> x = Tensor([2.0], requires_grad=True)
+    >>> cube(x).backward()
+    >>> x.grad
+    array([12.], dtype=float32)
+    """
+    return _lift(function, lambda _: function, in_place=False)
+
+
+def core_op(
+    in_place: bool = False,
+) -> Callable[[Callable[..., ValueAndPullback]], Callable[..., Tensor]]:
+    """`op` for the package's own: listed in ``OPS``, and replaced by a backend's kernel.
+
+    With ``in_place`` its pullbacks take ``out=``, where a parameter's gradient is written.
+    """
+
+    def decorate(function: Callable[..., ValueAndPullback]) -> Callable[..., Tensor]:
+        name = function.__name__
+        OPS[name] = _lift(function, lambda backend: backend.kernels.get(name, function), in_place)
+        return OPS[name]
+
+    return decorate
+
+
+def _lift(
+    function: Callable[..., Any], implementation: Callable[[Backend], Any], in_place: bool
+) -> Callable[..., Tensor]:
+    name = function.__name__
+
+    @functools.wraps(function)
+    def lifted(*inputs: Operand, **options: Any) -> Tensor:
+        operands = [x if type(x) in _AS_THEY_ARE else _operand(x) for x in inputs]
+        arrays = [x._array if isinstance(x, Tensor) else x for x in operands]
+        backend = _common_backend(name, arrays)
+        try:
+            value, pullbacks = implementation(backend)(*arrays, **options)
+        except ValueError as error:
+            shapes = ", ".join(str(getattr(a, "shape", a)) for a in arrays)
+            raise ShapeError(f"{name}: shapes {shapes} do not fit: {error}") from error
+        return _record(name, operands, backend.asarray(value), pullbacks, in_place)
+
+    lifted.bare = function  # type: ignore[attr-defined]
+    return lifted
+
+
+_AS_THEY_ARE = (Tensor, int, float)
+
+
+def _operand(x: Operand) -> Operand:
+    if isinstance(x, Tensor):
+        return x
+    return float(x) if isinstance(x, (bool, int, float)) else Tensor(x)
+
+
+def _common_backend(name: str, arrays: list[Any]) -> Backend:
+    tensors = [a for a in arrays if not isinstance(a, (int, float))]
+    if not tensors:
+        raise DtypeError(f"{name}: at least one input must be a Tensor or an array")
+    first = tensors[0]
+    for other in tensors[1:]:
+        if type(other) is not type(first):
+            raise backends.mixed(backends.of(first).name, backends.of(other).name, name)
+        if other.dtype != first.dtype:
+            raise DtypeError(
+                f"{name}: {first.dtype} of shape {first.shape} meets {other.dtype} of shape "
+                f"{other.shape}; nothing is promoted silently: convert one with tv.astype"
+            )
+    return backends.of(first)
+
+
+def _record(name: str, operands: list[Any], value: Array, pullbacks: Any, out: bool) -> Tensor:
+    if tracing.get():
+        check_finite(name, operands, value)
+    wanted = _recording.get() and any(isinstance(x, Tensor) and x.requires_grad for x in operands)
+    result = Tensor.wrap(value, wanted)
+    if wanted:
+        result._node = Node(name, operands, pullbacks, out)
+    return result
+
+
+@contextmanager
+def no_grad() -> Iterator[None]:
+    """Within the block nothing is recorded: results are values without history.
+
+    >>> x = Tensor(2.0, requires_grad=True)
+    >>> with no_grad():
+    ...     y = x * x
+    >>> y.requires_grad
+    False
+    """
+    token = _recording.set(False)
+    try:
+        yield
+    finally:
+        _recording.reset(token)
+
+
+@contextmanager
+def trace_non_finite() -> Iterator[None]:
+    """Within the block the first op that makes a NaN or an infinity raises NonFiniteError.
+
+    It looks at every value and every gradient, so it is for finding a fault, not for speed.
+    """
+    token = tracing.set(True)
+    try:
+        yield
+    finally:
+        tracing.reset(token)

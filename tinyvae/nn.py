@@ -1,0 +1,242 @@
+"""Modules, dense layers, and the one flat vector in which a model's parameters live."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Self, TypeAlias
+
+from tinyvae import backend as backends
+from tinyvae.autograd import OPS, Tensor
+from tinyvae.backend import Array, Backend
+from tinyvae.errors import OptionError, RunError, ShapeError
+from tinyvae.noise import Noise
+
+Activation: TypeAlias = Callable[[Tensor], Tensor]
+ACTIVATIONS = ("relu", "tanh", "softplus", "sigmoid", "leaky_relu", "elu", "gelu")
+
+
+class Module:
+    """Something with parameters: its attributes that are Tensors, modules, or lists of modules.
+
+    Examples
+    --------
+    >>> layer = Dense(3, 2, Noise(0))
+    >>> [(name, parameter.shape) for name, parameter in layer.named_parameters()]
+    [('weight', (3, 2)), ('bias', (2,))]
+    """
+
+    def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+        """Every tensor that requires a gradient, with its dotted name, in order of definition."""
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor) and value.requires_grad:
+                yield prefix + name, value
+            for key, part in _modules_in(name, value):
+                yield from part.named_parameters(f"{prefix}{key}.")
+
+    def parameters(self) -> list[Tensor]:
+        """The parameters, each named after its place in the module."""
+        named = dict(self.named_parameters())
+        for name, parameter in named.items():
+            parameter.name = name
+        return list(named.values())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Copies of the parameters on the host, by name."""
+        return {name: parameter.numpy() for name, parameter in self.named_parameters()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over the parameters of `state_dict`; all or, after an error, none of them.
+
+        Raises
+        ------
+        RunError
+            Names, shapes or dtypes are not those of this module.
+        """
+        named = dict(self.named_parameters())
+        if named.keys() != state.keys():
+            raise RunError(
+                f"the weights do not fit: missing {sorted(named.keys() - state.keys())}, "
+                f"not expected {sorted(state.keys() - named.keys())}"
+            )
+        for name, parameter in named.items():
+            got = state[name]
+            if got.shape != parameter.shape or str(got.dtype) != parameter.dtype:
+                raise RunError(
+                    f"the weights do not fit: {name} is {got.dtype} of shape {got.shape}, "
+                    f"and should be {parameter.dtype} of shape {parameter.shape}"
+                )
+        for name, parameter in named.items():
+            parameter.data = parameter.backend.from_host(state[name])
+
+    def to(self, backend: str | Backend | None = None, dtype: str | None = None) -> Self:
+        """Move the parameters to a backend or a dtype; make optimisers only after that."""
+        for parameter in self.parameters():
+            target = parameter.backend if backend is None else backends.get(backend)
+            moved = target.asarray(parameter.numpy(), dtype or parameter.dtype)
+            parameter.place(moved, target.xp.zeros_like(moved))
+        return self
+
+    @property
+    def backend(self) -> Backend:
+        """Where the parameters are."""
+        return self._first().backend
+
+    @property
+    def dtype(self) -> str:
+        """What the parameters are: ``"float32"`` or ``"float64"``."""
+        return self._first().dtype
+
+    def _first(self) -> Tensor:
+        return next(parameter for _, parameter in self.named_parameters())
+
+
+def _modules_in(name: str, value: Any) -> Iterator[tuple[str, Module]]:
+    if isinstance(value, Module):
+        yield name, value
+    elif isinstance(value, (list, tuple)):
+        yield from (
+            (f"{name}.{k}", part) for k, part in enumerate(value) if isinstance(part, Module)
+        )
+
+
+def he_normal(fan_in: int, fan_out: int, noise: Noise) -> Array:
+    """Draws from N(0, 2 / fan_in), shape (fan_in, fan_out): for ReLU (He et al., 2015)."""
+    return noise.normal((fan_in, fan_out)) * math.sqrt(2 / fan_in)
+
+
+def glorot_uniform(fan_in: int, fan_out: int, noise: Noise) -> Array:
+    """Draws from U(-a, a), a = sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio, 2010)."""
+    a = math.sqrt(6 / (fan_in + fan_out))
+    return noise.uniform((fan_in, fan_out)) * (2 * a) - a
+
+
+class Dense(Module):
+    """A dense layer, x -> x W + b: rows (B, fan_in) to rows (B, fan_out).
+
+    Parameters
+    ----------
+    fan_in, fan_out : int
+        Lengths of the rows that come in and go out.
+    noise : Noise
+        Where the first weights are drawn; the bias begins at 0.
+    initialise : callable
+        `glorot_uniform`, `he_normal`, or a function of the same arguments.
+
+    Examples
+    --------
+    >>> Dense(3, 2, Noise(0))(Tensor([[1.0, 2.0, 3.0]])).shape
+    (1, 2)
+    """
+
+    def __init__(
+        self,
+        fan_in: int,
+        fan_out: int,
+        noise: Noise,
+        initialise: Callable[[int, int, Noise], Array] = glorot_uniform,
+    ) -> None:
+        if min(fan_in, fan_out) < 1:
+            raise OptionError(f"a dense layer joins at least 1 to 1, not {fan_in} to {fan_out}")
+        self.weight = Tensor(initialise(fan_in, fan_out, noise), requires_grad=True, name="weight")
+        bias = noise.backend.xp.zeros(fan_out, dtype="float32")
+        self.bias = Tensor(bias, requires_grad=True, name="bias")
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if x.ndim != 2 or x.shape[1] != self.weight.shape[0]:
+            raise ShapeError(
+                f"this layer takes rows of {self.weight.shape[0]} numbers, shape "
+                f"(B, {self.weight.shape[0]}), not {x.shape}"
+            )
+        return OPS["affine"](x, self.weight, self.bias)
+
+
+class Sequential(Module):
+    """Layers one behind the other: modules, and functions of a Tensor such as ``tv.relu``."""
+
+    def __init__(self, *layers: Activation) -> None:
+        self.layers = layers
+
+    def __call__(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+class MLP(Sequential):
+    """Dense layers with an activation between them, and none after the last.
+
+    Parameters
+    ----------
+    widths : sequence of int
+        From the input to the output, for example ``(784, 400, 20)``.
+    noise : Noise
+        Where the first weights are drawn: He's before a ReLU or its kin, Glorot's elsewhere.
+    activation : str
+        One of `ACTIVATIONS`.
+
+    Examples
+    --------
+    >>> MLP((4, 8, 2), Noise(0), "tanh")(Tensor([[1.0, 2.0, 3.0, 4.0]])).shape
+    (1, 2)
+    """
+
+    def __init__(self, widths: Sequence[int], noise: Noise, activation: str = "relu") -> None:
+        if activation not in ACTIVATIONS:
+            raise OptionError(f"unknown activation {activation!r}; choose one of {ACTIVATIONS}")
+        kinked = activation in ("relu", "leaky_relu", "elu", "gelu")
+        inner = he_normal if kinked else glorot_uniform
+        *hidden, last = zip(widths, widths[1:], strict=False)
+        layers: list[Activation] = []
+        for fan_in, fan_out in hidden:
+            layers += [Dense(fan_in, fan_out, noise, inner), OPS[activation]]
+        super().__init__(*layers, Dense(*last, noise))
+
+
+class FlatParameters:
+    """Parameters laid end to end in one vector, and their gradients in another.
+
+    The parameters become views, so that an optimiser is one sweep over ``values``.
+
+    Attributes
+    ----------
+    values, gradients : (P,)
+        Writing to ``values`` changes the parameters: call `announce` after it.
+    """
+
+    def __init__(self, parameters: Sequence[Tensor]) -> None:
+        if not parameters:
+            raise OptionError("there are no parameters to train")
+        self.parameters = list(parameters)
+        first = self.parameters[0]
+        xp, size = first.backend.xp, sum(p.size for p in self.parameters)
+        self.values = xp.zeros(size, dtype=first.dtype)
+        self.gradients = xp.zeros(size, dtype=first.dtype)
+        self._views, end = [], 0
+        for parameter in self.parameters:
+            start, end = end, end + parameter.size
+            views = (v[start:end].reshape(parameter.shape) for v in (self.values, self.gradients))
+            parameter.place(*views)
+            self._views.append(parameter._array)
+
+    def gather(self) -> Array:
+        """The gradient vector, with zeros for parameters that the loss does not depend on."""
+        for parameter, view in zip(self.parameters, self._views, strict=True):
+            if not parameter.lives_in(view):
+                raise OptionError(
+                    f"parameter {parameter.label} has moved since this optimiser was made, to "
+                    "another backend or optimiser; make a new optimiser"
+                )
+            if parameter.grad is None:
+                parameter.grad = parameter.backend.xp.zeros_like(view)
+        return self.gradients
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for parameter in self.parameters:
+            parameter.zero_grad()
+
+    def announce(self) -> None:
+        """Count a change of every parameter, so that a graph recorded before is refused."""
+        for parameter in self.parameters:
+            parameter.data = parameter._array

@@ -1,0 +1,251 @@
+"""Optimisers: each one sweep over the flat vector of a model's parameters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from tinyvae.autograd import Tensor
+from tinyvae.backend import Array
+from tinyvae.errors import OptionError, RunError
+from tinyvae.nn import FlatParameters
+
+Schedule: TypeAlias = Callable[[int], float]
+"""A learning rate for each step, counted from 1."""
+
+
+# The rules: p the parameters, g the gradient, both (P,); everything is changed in place.
+
+
+def sgd(p: Array, g: Array, velocity: Array, *, rate: float, momentum: float) -> None:
+    """v = momentum v + g;  p = p - rate v."""
+    velocity *= momentum
+    velocity += g
+    p -= rate * velocity
+
+
+def adam(
+    p: Array,
+    g: Array,
+    first: Array,
+    second: Array,
+    *,
+    rate: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    decay: float,
+    t: int,
+) -> None:
+    """One step of Adam (Kingma and Ba, 2015), with decoupled decay (Loshchilov and Hutter, 2019).
+
+    ``first`` and ``second`` are the discounted sums of g and g^2. Adam's averages of step t
+    are m = first (1 - beta1) / (1 - beta1^t), v = second (1 - beta2) / (1 - beta2^t), and
+
+        p = p - rate decay p - rate m / (sqrt(v) + epsilon).
+
+    The constants are taken out of the fraction, which saves passes over memory.
+    """
+    first *= beta1
+    first += g
+    second *= beta2
+    second += g * g
+    to_m, to_sigma = adam_scales(beta1, beta2, t)
+    if decay:
+        p -= (rate * decay) * p
+    p -= (rate * to_m / to_sigma) * (first / (second**0.5 + epsilon / to_sigma))
+
+
+def adam_scales(beta1: float, beta2: float, t: int) -> tuple[float, float]:
+    """From the discounted sums to the bias-corrected mean of g, and root mean of g^2."""
+    return (1 - beta1) / (1 - beta1**t), math.sqrt((1 - beta2) / (1 - beta2**t))
+
+
+def rmsprop(p: Array, g: Array, second: Array, *, rate: float, rho: float, epsilon: float) -> None:
+    """v = rho v + (1 - rho) g^2;  p = p - rate g / (sqrt(v) + epsilon) (Tieleman and Hinton)."""
+    second *= rho
+    second += (1 - rho) * g * g
+    p -= rate * g / (second**0.5 + epsilon)
+
+
+class Optimiser:
+    """A rule, its settings, and the vectors that it keeps between steps.
+
+    Parameters
+    ----------
+    parameters : sequence of Tensor
+        `Module.parameters()`. They become views of one flat vector.
+    learning_rate : float or callable
+        A number above 0, or a schedule: a function of the step, counted from 1.
+    **settings : float
+        What else the rule takes.
+    """
+
+    rule: Callable[..., None]
+    vectors: tuple[str, ...]
+
+    def __init__(
+        self, parameters: Sequence[Tensor], learning_rate: float | Schedule, **settings: float
+    ) -> None:
+        if not callable(learning_rate) and not 0 < learning_rate < math.inf:
+            raise OptionError(f"a learning rate is a number above 0, not {learning_rate}")
+        self.flat = FlatParameters(parameters)
+        self.learning_rate, self.settings, self.steps = learning_rate, settings, 0
+        self.backend = self.flat.parameters[0].backend
+        zeros = self.backend.xp.zeros_like
+        self.state = {name: zeros(self.flat.values) for name in self.vectors}
+
+    def step(self) -> None:
+        """Move the parameters by the rule, along the gradients that `backward` has left."""
+        gradients = self.flat.gather()
+        self.steps += 1
+        rate = self.learning_rate
+        self._sweep(
+            self.backend.kernels.get(self.rule.__name__, self.rule),
+            (self.flat.values, gradients, *self.state.values()),
+            rate(self.steps) if callable(rate) else rate,
+        )
+        self.flat.announce()
+
+    def _sweep(self, rule: Callable[..., None], vectors: tuple[Array, ...], rate: float) -> None:
+        rule(*vectors, rate=rate, **self.settings)
+
+    def zero_grad(self) -> None:
+        """Forget the gradients, before the next backward pass."""
+        self.flat.zero_grad()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The number of steps, and copies of the vectors on the host."""
+        vectors = {name: self.backend.to_host(v.copy()) for name, v in self.state.items()}
+        return {"steps": self.steps, **vectors}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from where `state_dict` was taken."""
+        for name, vector in self.state.items():
+            if name not in state or state[name].shape != vector.shape:
+                raise RunError(f"the saved optimiser has no {name!r} of shape {vector.shape}")
+            vector[...] = self.backend.asarray(state[name], self.flat.values.dtype)
+        self.steps = int(state["steps"])
+
+
+class SGD(Optimiser):
+    """Gradient descent, with momentum from 0 (none) to below 1; see `sgd`.
+
+    Examples
+    --------
+    >>> x = Tensor([4.0], requires_grad=True)
+    >>> optimiser = SGD([x], learning_rate=0.25)
+    >>> (x * x).sum().backward()
+    >>> optimiser.step()
+    >>> x
+    Tensor([2.0], requires_grad=True)
+    """
+
+    rule = staticmethod(sgd)
+    vectors = ("velocity",)
+
+    def __init__(
+        self,
+        parameters: Sequence[Tensor],
+        learning_rate: float | Schedule = 0.01,
+        momentum: float = 0.0,
+    ) -> None:
+        super().__init__(parameters, learning_rate, momentum=momentum)
+
+
+class Adam(Optimiser):
+    """Adam (Kingma and Ba, 2015); see `adam`."""
+
+    rule = staticmethod(adam)
+    vectors = ("first", "second")
+
+    def __init__(
+        self,
+        parameters: Sequence[Tensor],
+        learning_rate: float | Schedule = 1e-3,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+        decay: float = 0.0,
+    ) -> None:
+        super().__init__(
+            parameters, learning_rate, beta1=beta1, beta2=beta2, epsilon=epsilon, decay=decay
+        )
+
+    def _sweep(self, rule: Callable[..., None], vectors: tuple[Array, ...], rate: float) -> None:
+        rule(*vectors, rate=rate, t=self.steps, **self.settings)
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019); see `adam`."""
+
+    def __init__(
+        self,
+        parameters: Sequence[Tensor],
+        learning_rate: float | Schedule = 1e-3,
+        decay: float = 0.01,
+        **settings: float,
+    ) -> None:
+        super().__init__(parameters, learning_rate, decay=decay, **settings)
+
+
+class RMSprop(Optimiser):
+    """RMSprop (Tieleman and Hinton, 2012); see `rmsprop`."""
+
+    rule = staticmethod(rmsprop)
+    vectors = ("second",)
+
+    def __init__(
+        self,
+        parameters: Sequence[Tensor],
+        learning_rate: float | Schedule = 0.01,
+        rho: float = 0.99,
+        epsilon: float = 1e-8,
+    ) -> None:
+        super().__init__(parameters, learning_rate, rho=rho, epsilon=epsilon)
+
+
+def clip_global_norm(optimiser: Optimiser, limit: float) -> Array:
+    """Scale the gradients down to a Euclidean norm of ``limit``, all by one factor.
+
+    Returns the norm that they had, as a 0-d array of the backend (Pascanu et al., 2013).
+    """
+    xp, g = optimiser.backend.xp, optimiser.flat.gather()
+    tiny = 1e-30  # against 0 / 0 for a gradient of zeros
+    largest = xp.maximum(xp.max(xp.abs(g)), tiny)  # taken out, so that no square overflows
+    norm = largest * xp.sqrt(xp.sum(xp.square(g / largest)))
+    g *= xp.minimum(1, limit / xp.maximum(norm, tiny))
+    return norm
+
+
+# Schedules: learning rates as functions of the step, counted from 1
+
+
+def exponential(start: float, factor: float, every: int = 1) -> Schedule:
+    """``start``, multiplied by ``factor`` after every so many steps: a staircase.
+
+    >>> rate = exponential(1.0, 0.5, every=10)
+    >>> rate(1), rate(10), rate(11)
+    (1.0, 1.0, 0.5)
+    """
+    return lambda step: start * factor ** ((step - 1) // every)
+
+
+def cosine(peak: float, steps: int, warm_up: int = 0) -> Schedule:
+    """Linear from 0 to ``peak`` over ``warm_up`` steps, then half a cosine down to 0 at ``steps``.
+
+    >>> rate = cosine(1.0, steps=110, warm_up=10)
+    >>> rate(5), rate(10), round(rate(60), 6), rate(110)
+    (0.5, 1.0, 0.5, 0.0)
+    """
+    if not 0 <= warm_up < steps:
+        raise OptionError(f"the warm-up of {warm_up} steps must end before {steps}")
+
+    def rate(step: int) -> float:
+        if step <= warm_up:
+            return peak * step / warm_up
+        done = min(1.0, (step - warm_up) / (steps - warm_up))
+        return peak * (1 + math.cos(math.pi * done)) / 2
+
+    return rate
