@@ -1,1 +1,69 @@
+"""Variational autoencoders from scratch: every gradient derived by hand, checked, trained with.
+
+>>> import tinyvae as tv
+>>> x = tv.Tensor([1.0, 2.0], requires_grad=True)
+>>> tv.sum(tv.exp(x)).backward()
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
 __version__ = "0.1.0"
+
+# Where each public name lives; it is imported when it is first used, so that
+# `import tinyvae` stays about as quick as `import numpy`.
+_HOMES = {
+    "tinyvae.backend": ("Backend", "use"),
+    "tinyvae.autograd": ("GradientReport", "Tensor", "gradcheck", "no_grad", "op"),
+    "tinyvae.autograd.ops": (
+        "abs add affine astype broadcast_to concatenate divide elu exp gelu getitem leaky_relu log "
+        "log_softmax logsumexp matmul max maximum mean multiply negative power relu reshape sigmoid "
+        "softmax softplus split sqrt stack subtract sum tanh transpose"
+    ).split(),
+    "tinyvae.autograd.derivations": (
+        "bernoulli_cross_entropy",
+        "gaussian_log_likelihood",
+        "gaussian_sample",
+        "kl_gaussian",
+        "kl_standard_normal",
+    ),
+    "tinyvae.noise": ("Noise",),
+    "tinyvae.nn": ("MLP", "Dense", "Module", "Sequential"),
+    "tinyvae.optim": ("SGD", "Adam", "AdamW", "RMSprop", "clip_global_norm"),
+    "tinyvae.objectives": ("negative_elbo",),
+    "tinyvae.models.vae": ("VAE",),
+    "tinyvae.training": ("fit",),
+    "tinyvae.evaluation.elbo": ("evaluate",),
+    "tinyvae.plots": ("graph",),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+_ROOMS = (
+    "autograd",
+    "backend",
+    "checkpoint",
+    "data",
+    "errors",
+    "evaluation",
+    "models",
+    "nn",
+    "noise",
+    "objectives",
+    "optim",
+    "plots",
+    "training",
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"tinyvae.{name}")
+    if name not in _HOME:
+        raise AttributeError(f"module 'tinyvae' has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(_HOME[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*_HOME, *_ROOMS, "__version__"])

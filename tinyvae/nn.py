@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self, TypeAlias
@@ -143,6 +144,7 @@ class Dense(Module):
         self.bias = Tensor(bias, requires_grad=True, name="bias")
 
     def __call__(self, x: Tensor) -> Tensor:
+        """X W + b, shape (B, fan_out), for rows ``x`` (B, fan_in)."""
         if x.ndim != 2 or x.shape[1] != self.weight.shape[0]:
             raise ShapeError(
                 f"this layer takes rows of {self.weight.shape[0]} numbers, shape "
@@ -158,6 +160,7 @@ class Sequential(Module):
         self.layers = layers
 
     def __call__(self, x: Tensor) -> Tensor:
+        """The result of the last layer."""
         for layer in self.layers:
             x = layer(x)
         return x
@@ -186,7 +189,7 @@ class MLP(Sequential):
             raise OptionError(f"unknown activation {activation!r}; choose one of {ACTIVATIONS}")
         kinked = activation in ("relu", "leaky_relu", "elu", "gelu")
         inner = he_normal if kinked else glorot_uniform
-        *hidden, last = zip(widths, widths[1:], strict=False)
+        *hidden, last = itertools.pairwise(widths)
         layers: list[Activation] = []
         for fan_in, fan_out in hidden:
             layers += [Dense(fan_in, fan_out, noise, inner), OPS[activation]]
@@ -217,7 +220,7 @@ class FlatParameters:
             start, end = end, end + parameter.size
             views = (v[start:end].reshape(parameter.shape) for v in (self.values, self.gradients))
             parameter.place(*views)
-            self._views.append(parameter._array)
+            self._views.append(parameter.array)
 
     def gather(self) -> Array:
         """The gradient vector, with zeros for parameters that the loss does not depend on."""
@@ -239,4 +242,4 @@ class FlatParameters:
     def announce(self) -> None:
         """Count a change of every parameter, so that a graph recorded before is refused."""
         for parameter in self.parameters:
-            parameter.data = parameter._array
+            parameter.data = parameter.array

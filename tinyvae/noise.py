@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from tinyvae.backend import Array, Backend
 from tinyvae.backend import get as get_backend
+from tinyvae.errors import OptionError
 
 BLOCK = 1 << 16
 
@@ -29,6 +31,11 @@ class Noise:
     backend : str or Backend, optional
         Where `normal` and `uniform` put their numbers; the backend in use if None.
 
+    Raises
+    ------
+    OptionError
+        The seed is negative or not an integer.
+
     Examples
     --------
     >>> Noise(0).normal((2, 3)).shape
@@ -39,14 +46,14 @@ class Noise:
     """
 
     def __init__(self, seed: int, *path: str, backend: str | Backend | None = None) -> None:
-        self.seed, self.path = seed, path
+        self.seed, self.path = _checked(seed), path
         self.backend = get_backend(backend)
         key = tuple(zlib.crc32(name.encode()) for name in path)
-        sequence = np.random.SeedSequence(seed, spawn_key=key)
+        sequence = np.random.SeedSequence(self.seed, spawn_key=key)
         self._generator = np.random.Generator(np.random.PCG64DXSM(sequence))
         self._block: Array = None
         self._kind: tuple[str, str] | None = None  # method and dtype of the block
-        self._before: dict[str, Any] = {}  # the generator's state before the block was drawn
+        self._before: Mapping[str, Any] = {}  # the generator's state before the block was drawn
         self._used = 0
 
     def stream(self, name: str) -> Noise:
@@ -70,16 +77,16 @@ class Noise:
         return self._generator.permutation(n)
 
     def _take(self, method: str, shape: tuple[int, ...], dtype: str) -> Array:
-        size = math.prod(shape)
+        size, dtype = math.prod(shape), np.dtype(dtype).name
         if self._kind != (method, dtype) or self._used + size > len(self._block):
             self._draw(method, dtype, size)
         start, self._used = self._used, self._used + size
         return self._block[start : self._used].reshape(shape)
 
     def _draw(self, method: str, dtype: str, size: int) -> None:
-        self._before = self._generator.bit_generator.state
+        before = self._generator.bit_generator.state
         drawn = getattr(self._generator, method)(max(size, BLOCK), dtype=np.dtype(dtype))
-        self._block = self.backend.from_host(drawn)
+        self._block, self._before = self.backend.from_host(drawn), before
         self._kind, self._used = (method, dtype), 0
 
     def state(self) -> dict[str, Any]:
@@ -94,7 +101,8 @@ class Noise:
         """
         return {
             "generator": self._generator.bit_generator.state,
-            "block": self._kind and {
+            "block": self._kind
+            and {
                 "kind": list(self._kind),
                 "size": len(self._block),
                 "used": self._used,
@@ -107,6 +115,13 @@ class Noise:
         self._kind, self._used = None, 0
         if block := state["block"]:
             self._generator.bit_generator.state = block["before"]
-            self._draw(*block["kind"], block["size"])
+            method, dtype = block["kind"]
+            self._draw(method, dtype, block["size"])
             self._used = block["used"]
         self._generator.bit_generator.state = state["generator"]
+
+
+def _checked(seed: Any) -> int:
+    if isinstance(seed, (int, np.integer)) and not isinstance(seed, bool) and seed >= 0:
+        return int(seed)
+    raise OptionError(f"a seed is an integer from 0, not {seed!r}; for example Noise(0)")

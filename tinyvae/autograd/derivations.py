@@ -143,10 +143,11 @@ def kl_standard_normal(mean: Array, log_variance: Array) -> ValueAndPullback:
     """
     _same_shape("kl_standard_normal", mean, log_variance)
     xp = namespace(mean)
-    spread = _excess(log_variance, xp.exp(log_variance))
+    surplus = xp.expm1(log_variance)  # v - 1
+    spread = _excess(log_variance, surplus)
     return xp.sum((mean * mean + spread) / 2, axis=-1), (
         lambda g: g[..., None] * mean,
-        lambda g: g[..., None] * (xp.expm1(log_variance) / 2),
+        lambda g: g[..., None] * (surplus / 2),
     )
 
 
@@ -189,15 +190,17 @@ def kl_gaussian(
     xp = namespace(mean)
     r, difference = mean - other_mean, log_variance - other_log_variance
     precision = xp.exp(-other_log_variance)
-    # v/w is a product of exponentials: e^x would magnify the rounding of the difference
+    # v/w - 1: for large v/w by a product, since e^x magnifies the rounding of the difference
     ratio = xp.exp(log_variance) * precision
-    spread = _excess(difference, ratio)
-    surplus = xp.where(xp.abs(difference) < 1, xp.expm1(difference), ratio - 1)  # v/w - 1
-    return xp.sum((r * r * precision + spread) / 2, axis=-1), (
-        lambda g: g[..., None] * (r * precision),
+    surplus = xp.where(difference < 2, xp.expm1(difference), ratio - 1)
+    pull = r * precision
+    square = pull * r  # in this order, since r * r can underflow where r^2/w does not
+    spread = _excess(difference, surplus)
+    return xp.sum((square + spread) / 2, axis=-1), (
+        lambda g: g[..., None] * pull,
         lambda g: g[..., None] * (surplus / 2),
-        lambda g: g[..., None] * (-r * precision),
-        lambda g: g[..., None] * (-(surplus + r * r * precision) / 2),
+        lambda g: g[..., None] * -pull,
+        lambda g: g[..., None] * (-(surplus + square) / 2),
     )
 
 
@@ -240,23 +243,24 @@ def gaussian_log_likelihood(x: Array, mean: Array, log_variance: Array) -> Value
     xp = namespace(x)
     logs = xp.asarray(log_variance, dtype=x.dtype)
     r, precision = x - mean, xp.exp(-logs)
-    square = r * r * precision
+    pull = r * precision
+    square = pull * r  # in this order, since r * r can underflow where r^2 / v does not
     return xp.sum(-(square + logs + LOG_2_PI) / 2, axis=-1), (
-        lambda g: g[..., None] * (-r * precision),
-        lambda g: g[..., None] * (r * precision),
+        lambda g: fit(g[..., None] * -pull, x),
+        lambda g: fit(g[..., None] * pull, mean),
         lambda g: fit(g[..., None] * ((square - 1) / 2), logs),
     )
 
 
-def _excess(x: Array, exp_x: Array) -> Array:
-    """e^x - 1 - x to full precision: by its series, x^2/2 (1 + x/3 (1 + x/4 (...))), near 0."""
+def _excess(x: Array, surplus: Array) -> Array:
+    """e^x - 1 - x from e^x - 1; near 0 by its series, x^2/2 (1 + x/3 (1 + x/4 (...)))."""
     xp = namespace(x)
     near = xp.clip(x, -1, 2)
     series = near * 0 + 1
     for n in range(26 if x.dtype == "float64" else 16, 2, -1):
         series *= near / n
         series += 1
-    return xp.where(near == x, near * near / 2 * series, exp_x - 1 - x)
+    return xp.where(near == x, near * near / 2 * series, surplus - x)
 
 
 def _same_shape(name: str, *arrays: Array) -> None:

@@ -154,8 +154,13 @@ class Tensor:
     # Its values
 
     @property
+    def array(self) -> Array:
+        """The array itself, only to be looked at: `data` is the one to write to."""
+        return self._array
+
+    @property
     def data(self) -> Array:
-        """The array itself, to look at or to write to; writing to a recorded one is noticed."""
+        """The array itself, to write to as well: a change between forward and backward is noticed."""
         if self._snapshot is None:
             self._snapshot = self._array.copy()
         return self._array

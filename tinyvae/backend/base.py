@@ -31,6 +31,8 @@ class Backend:
         Copy a NumPy array to the device, and an array of the device to NumPy.
     synchronize : callable
         Wait until the device has done all it was asked.
+    host : bool
+        Whether its arrays are in the host's memory, where to look at a value costs nothing.
     kernels : mapping of str to callable
         One-pass versions of ops, by the op's name; each is held to its reference by a test.
     """
@@ -41,6 +43,7 @@ class Backend:
     from_host: Callable[[np.ndarray], Array]
     to_host: Callable[[Array], np.ndarray]
     synchronize: Callable[[], None] = lambda: None
+    host: bool = False
     kernels: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
 
     def __repr__(self) -> str:

@@ -10,4 +10,4 @@ from tinyvae.backend.numpy_kernels import KERNELS
 
 def load() -> Backend:
     """The backend of the host; it is always there."""
-    return Backend("numpy", np, np.ndarray, np.asarray, np.asarray, kernels=KERNELS)
+    return Backend("numpy", np, np.ndarray, np.asarray, np.asarray, host=True, kernels=KERNELS)

@@ -31,7 +31,8 @@ class Split:
     labels: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        if self.images.dtype not in (np.uint8, np.float32) or self.images.ndim not in (3, 4):
+        grey_or_colour = self.images.ndim == 3 or self.images.shape[3:] == (3,)
+        if self.images.dtype not in (np.uint8, np.float32) or not grey_or_colour:
             raise DataError(
                 "images are uint8 or float32 of shape (N, H, W) or (N, H, W, 3), not "
                 f"{self.images.dtype} of shape {self.images.shape}"
@@ -57,11 +58,12 @@ class Split:
         >>> split.batch(np.array([1]))
         array([[1., 1.]], dtype=float32)
         """
-        pixels = self.images[rows].reshape(-1, self.pixels)
+        pixels: np.ndarray = self.images[rows].reshape(-1, self.pixels)
         if binarise is not None:
             return draw_pixels(pixels, binarise).astype(dtype)
         if pixels.dtype == np.uint8:
-            return np.multiply(pixels, np.dtype(dtype).type(1 / 255), dtype=dtype)
+            scaled: np.ndarray = np.multiply(pixels, np.dtype(dtype).type(1 / 255), dtype=dtype)
+            return scaled
         return pixels.astype(dtype, copy=False)
 
     @property
@@ -72,15 +74,16 @@ class Split:
     def binarised(self, noise: Noise) -> Split:
         """The same images with every pixel drawn once and for all (static binarisation)."""
         drawn = draw_pixels(self.images.reshape(len(self), -1), noise)
-        images = drawn.astype(np.uint8) * np.uint8(255)
+        images = drawn.view(np.uint8) * np.uint8(255)
         return Split(images.reshape(self.images.shape), self.labels)
 
 
 def draw_pixels(pixels: np.ndarray, noise: Noise) -> np.ndarray:
     """True with probability equal to the grey value, exactly: P(u < p) = p / 255 for a byte p."""
-    if pixels.dtype == np.uint8:
-        return noise.integers(255, pixels.shape, "uint8") < pixels
-    return noise.uniform(pixels.shape) < pixels
+    grey = pixels.dtype == np.uint8
+    u = noise.integers(255, pixels.shape, "uint8") if grey else noise.uniform(pixels.shape)
+    drawn: np.ndarray = u < pixels
+    return drawn
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,7 @@ class Dataset:
         return self.train.images.shape[1:]
 
     def hold_out(self, fraction: float = 0.1) -> Dataset:
-        """This set with the last part of its training images as the validation part.
+        """The same set, with the last part of its training images as the validation part.
 
         A set that has a validation part is returned as it is.
         """

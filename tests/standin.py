@@ -1,0 +1,299 @@
+"""A strict stand-in for a GPU backend: NumPy within, the manners of a device without.
+
+It refuses what CuPy refuses, and some of what CuPy allows but a GPU pays for or leaves undefined:
+a promotion between float dtypes, repeated indices in an assignment. It counts waits for the host.
+"""
+
+# ruff: noqa: SIM905, C408 - tables of words are easier to read than tables of quotes
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import numpy as np
+
+from tinyvae.backend import Backend, register
+
+Function = Callable[..., Any]
+
+# CuPy has every one of these, in three tables by what they take first.
+UFUNCS = """
+    exp expm1 exp2 log log1p log2 log10 logaddexp sin cos tan arctan arctan2 sinh cosh tanh sqrt
+    abs absolute sign floor ceil rint trunc negative reciprocal square maximum minimum add subtract
+    multiply divide true_divide floor_divide mod power hypot matmul isfinite isnan isinf equal
+    not_equal greater greater_equal less less_equal logical_and logical_or logical_not logical_xor
+    bitwise_and bitwise_or bitwise_xor invert
+""".split()
+OF_AN_ARRAY = """
+    sum prod mean var std max min amax amin argmax argmin any all cumsum sort argsort count_nonzero
+    dot vdot tensordot inner outer round clip isclose allclose array_equal take take_along_axis
+    reshape ravel transpose moveaxis swapaxes squeeze expand_dims broadcast_to repeat tile flip roll
+    pad split array_split diag tril triu trace copyto nonzero flatnonzero argwhere unique
+    zeros_like ones_like empty_like full_like ascontiguousarray
+""".split()
+OF_ANYTHING = (
+    "zeros ones empty full eye arange asarray array concatenate stack where einsum".split()
+)
+LINALG = "norm cholesky inv solve svd eigh slogdet qr".split()
+BORROWED = """
+    float16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool_ dtype finfo
+    iinfo issubdtype promote_types broadcast_shapes inf nan pi e newaxis
+""".split()
+QUERIES = "result_type may_share_memory shares_memory".split()
+METHODS = """
+    sum prod mean var std max min argmax argmin any all cumsum dot round clip take reshape ravel
+    flatten transpose swapaxes squeeze astype copy view fill nonzero repeat
+""".split()
+PROPERTIES = "shape dtype ndim size nbytes itemsize strides flags".split()
+BINARY = dict(add="add", sub="subtract", mul="multiply", truediv="true_divide", pow="power")
+BINARY |= dict(floordiv="floor_divide", mod="mod", matmul="matmul", xor="bitwise_xor")
+BINARY |= {"and": "bitwise_and", "or": "bitwise_or"}
+COMPARISONS = dict(lt="less", le="less_equal", gt="greater", ge="greater_equal", eq="equal")
+COMPARISONS |= dict(ne="not_equal")
+UNARY = dict(neg="negative", pos="positive", abs="absolute", invert="invert")
+WAITING = dict(__float__=float, __int__=int, __bool__=bool, __repr__=repr)
+WAITING |= dict(item=np.ndarray.item, tolist=np.ndarray.tolist)
+
+CASTS = set("astype view asarray array zeros_like ones_like empty_like full_like".split())
+WAIT_FOR_A_SIZE = set("nonzero flatnonzero argwhere unique".split())
+NOT_IN_CUPY = set("where initial subok like signature".split())
+NOT_IN_CUPY_FOR = {"einsum": {"out"}, "clip": {"min", "max"}, "reshape": {"shape"}}
+
+SYNCS: list[str] = []  # every wait for the host so far, by the name of what waited
+CALLS: Counter[str] = Counter()  # calls of from_host and synchronize
+_records: list[list[str]] = []
+
+
+class PromotionError(TypeError):
+    """Two float dtypes met, or a result took another float dtype than its operands have."""
+
+
+@contextmanager
+def count_syncs() -> Iterator[list[str]]:
+    """The waits for the host within the block, as a list that grows; its length is the count."""
+    record: list[str] = []
+    _records.append(record)
+    try:
+        yield record
+    finally:
+        _records.pop()
+
+
+def _sync(name: str) -> None:
+    for record in (SYNCS, *_records):
+        record.append(name)
+
+
+class DeviceArray:
+    """An array that only the functions of `xp`, and its own methods, can reach."""
+
+    __slots__ = ("_host",)
+    __array_ufunc__ = None  # makes NumPy's ufuncs and operators refuse it
+    __hash__ = None  # type: ignore[assignment]
+    T = property(lambda self: DeviceArray(self._host.T))
+
+    def __init__(self, host: np.ndarray) -> None:
+        self._host = host
+
+    def __array__(self, *_: Any, **__: Any) -> NoReturn:
+        raise TypeError("implicit conversion of a DeviceArray to NumPy; use backend.to_host(...)")
+
+    def __array_function__(self, function: Function, *_: Any) -> NoReturn:
+        raise TypeError(f"numpy.{function.__name__} of a DeviceArray; use the function of xp")
+
+    def __getitem__(self, index: Any) -> DeviceArray:
+        if _indexed_by(index, "b"):
+            _sync("boolean index")
+        return _call("__getitem__", _view, (self, index), {})
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        if isinstance(value, DeviceArray) and _indexed_by(index, "iu"):
+            _refuse_repeated(self, index)
+        if isinstance(value, DeviceArray) and _indexed_by(index, "b"):
+            _sync("boolean index")
+        _call("__setitem__", np.ndarray.__setitem__, (self, index, value), {})
+
+    def __len__(self) -> int:
+        return len(self._host)
+
+    def __iter__(self) -> Iterator[DeviceArray]:
+        return (self[i] for i in range(len(self)))
+
+
+def _view(host: np.ndarray, index: Any) -> np.ndarray:
+    # NumPy answers host[i, j] with a scalar; a device, as host[i, j, ...], with a 0-d view.
+    index = index if isinstance(index, tuple) else (index,)
+    return host[index if any(i is Ellipsis for i in index) else (*index, ...)]
+
+
+def _indexed_by(index: Any, kinds: str) -> bool:
+    parts = index if isinstance(index, tuple) else (index,)
+    return any(isinstance(part, DeviceArray) and part.dtype.kind in kinds for part in parts)
+
+
+def _refuse_repeated(array: DeviceArray, index: Any) -> None:
+    writes = np.zeros(array.shape, int)
+    np.add.at(writes, _on_host("__setitem__", index, []), 1)
+    if (writes > 1).any():
+        raise ValueError("__setitem__: an index occurs twice; on a GPU either value may win")
+
+
+def _on_host(name: str, value: Any, operands: list[DeviceArray]) -> Any:
+    """What NumPy can work on in the place of ``value``; device arrays are noted as operands."""
+    if isinstance(value, DeviceArray):
+        operands.append(value)
+        return value._host
+    if isinstance(value, (np.ndarray, np.generic)):
+        raise TypeError(f"{name}: a NumPy {type(value).__name__} does not mix with device arrays")
+    if isinstance(value, (list, tuple)):
+        return type(value)([_on_host(name, part, operands) for part in value])
+    plain = (bool, int, float, str, slice, type, np.dtype, type(None), type(Ellipsis))
+    if not isinstance(value, plain):
+        raise TypeError(f"{name}: a device cannot work on a {type(value).__name__}")
+    return value
+
+
+def _on_device(name: str, result: Any, operands: list[DeviceArray], explicit: bool) -> Any:
+    """``result`` as device arrays, and never as scalars; one of ``operands`` if it is its array."""
+    if result is None:
+        return None
+    if isinstance(result, (list, tuple)):
+        parts = [_on_device(name, part, operands, explicit) for part in result]
+        return parts if isinstance(result, list) else tuple(parts)
+    for operand in operands:
+        if operand._host is result:
+            return operand
+    array = np.asarray(result)
+    if not explicit:
+        _refuse_promotion(name, operands, array)
+    return DeviceArray(array)
+
+
+def _refuse_promotion(name: str, operands: list[DeviceArray], *results: np.ndarray) -> None:
+    floats = {operand.dtype for operand in operands if operand.dtype.kind == "f"}
+    found = floats | {result.dtype for result in results if result.dtype.kind == "f"}
+    if floats and len(found) > 1:
+        given = ", ".join(str(operand.dtype) for operand in operands)
+        became = "".join(f" became {result.dtype}" for result in results)
+        raise PromotionError(f"{name}: {given}{became}; cast with .astype where it is meant")
+
+
+def _call(name: str, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    not_there = NOT_IN_CUPY - ({"where"} if name == "copyto" else set())
+    if unknown := kwargs.keys() & (not_there | NOT_IN_CUPY_FOR.get(name, set())):
+        raise TypeError(f"{name}: CuPy takes no {sorted(unknown)}")
+    if isinstance(function, np.ufunc) and any(isinstance(arg, (list, tuple)) for arg in args):
+        raise TypeError(f"{name}: CuPy takes no list here; make it an array with xp.asarray")
+    if name in WAIT_FOR_A_SIZE or (name == "where" and len(args) == 1):
+        _sync(name)
+    operands: list[DeviceArray] = []
+    host_args = [_on_host(name, arg, operands) for arg in args]
+    host_kwargs = {key: _on_host(name, value, operands) for key, value in kwargs.items()}
+    if name not in CASTS:
+        _refuse_promotion(name, operands)
+    with np.errstate(all="ignore"):  # a GPU overflows without a word
+        result = function(*host_args, **host_kwargs)
+    return _on_device(name, result, operands, explicit=name in CASTS or "dtype" in kwargs)
+
+
+def _function(name: str, function: Function, of_an_array: bool = False) -> Any:
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        if of_an_array and not (args and isinstance(args[0], DeviceArray)):
+            raise TypeError(f"{name}: CuPy takes an array of the device as the first argument")
+        return _call(name, function, args, kwargs)
+
+    return wrapped
+
+
+def _query(name: str, function: Function) -> Function:
+    return lambda *args: function(*_on_host(name, args, []))
+
+
+def _operator(name: str, function: np.ufunc, flip: bool = False) -> Function:
+    def operator(self: DeviceArray, *others: Any) -> Any:
+        known = (DeviceArray, bool, int, float, list, tuple, np.ndarray, np.generic)
+        if not all(isinstance(other, known) for other in others):
+            return NotImplemented
+        return _call(name, function, (*others, self) if flip else (self, *others), {})
+
+    return operator
+
+
+def _waiting(name: str, function: Function) -> Function:
+    def wait(self: DeviceArray, *args: int) -> Any:
+        _sync(name.strip("_"))
+        return function(self._host, *args)
+
+    return wait
+
+
+def _in_place(name: str, function: np.ufunc) -> Function:
+    return lambda self, other: _call(name, function, (self, other), {"out": self})
+
+
+for _name, _ufunc in BINARY.items():
+    for _prefix in ("", "r"):
+        _dunder = f"__{_prefix}{_name}__"
+        setattr(DeviceArray, _dunder, _operator(_dunder, getattr(np, _ufunc), _prefix == "r"))
+    setattr(DeviceArray, f"__i{_name}__", _in_place(f"__i{_name}__", getattr(np, _ufunc)))
+for _name, _ufunc in (COMPARISONS | UNARY).items():
+    setattr(DeviceArray, f"__{_name}__", _operator(f"__{_name}__", getattr(np, _ufunc)))
+for _name in METHODS:
+    setattr(DeviceArray, _name, _function(_name, getattr(np.ndarray, _name), of_an_array=True))
+for _name, _meaning in WAITING.items():
+    setattr(DeviceArray, _name, _waiting(_name, _meaning))
+for _name in PROPERTIES:
+    setattr(DeviceArray, _name, property(lambda self, name=_name: getattr(self._host, name)))
+
+
+class Namespace:
+    """Functions by their NumPy names, and a plain refusal of every other name."""
+
+    def __init__(self, path: str, **members: Any) -> None:
+        self.__dict__.update(members, _path=path)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"the stand-in has no {self._path}.{name}; see the tables above")
+
+
+def _namespace() -> Namespace:
+    members = {name: getattr(np, name) for name in BORROWED}
+    members |= {name: _query(name, getattr(np, name)) for name in QUERIES}
+    members |= {name: _function(name, getattr(np, name)) for name in UFUNCS + OF_ANYTHING}
+    members |= {name: _function(name, getattr(np, name), True) for name in OF_AN_ARRAY}
+    members["add"].at = _function("add.at", np.add.at, True)
+    members["add"].reduce = _function("add.reduce", np.add.reduce, True)
+    linalg = {name: _function(name, getattr(np.linalg, name), True) for name in LINALG}
+    return Namespace("xp", ndarray=DeviceArray, linalg=Namespace("xp.linalg", **linalg), **members)
+
+
+xp = _namespace()
+
+
+def from_host(value: Any) -> DeviceArray:
+    CALLS["from_host"] += 1
+    host = np.array(value)
+    if host.dtype.kind not in "biuf":
+        raise TypeError(f"from_host: a device has no dtype {host.dtype}")
+    return DeviceArray(host)
+
+
+def to_host(array: DeviceArray) -> np.ndarray:
+    if not isinstance(array, DeviceArray):
+        raise TypeError(f"to_host: a {type(array).__name__} is not an array of the device")
+    _sync("to_host")
+    return array._host.copy()
+
+
+def synchronize() -> None:
+    CALLS["synchronize"] += 1
+
+
+def load() -> Backend:
+    """The stand-in as a backend, without kernels."""
+    return Backend("standin", xp, DeviceArray, from_host, to_host, synchronize)
+
+
+register("standin", load)

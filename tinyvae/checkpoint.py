@@ -1,0 +1,153 @@
+"""Files that are whole or not there: weights as safetensors, and the folder of a run."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import hashlib
+import io
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from tinyvae.errors import RunError
+
+Spec: TypeAlias = Mapping[str, tuple[tuple[int, ...], str]]
+"""Shape and dtype of every tensor that a file should hold, by name."""
+
+FORMAT = "tinyvae 1"
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: beside its place first, then moved there.
+
+    Raises
+    ------
+    RunError
+        The disk is full or read-only, or the folder is not there; what was there stays.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(name, path)  # noqa: PTH105 - the atomic step, under its usual name
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(name)  # noqa: PTH108
+            raise
+    except OSError as error:
+        raise RunError(
+            f"cannot write {path}: {error.strerror or error}; what was saved before is untouched: "
+            "free some space or choose another folder with --out"
+        ) from error
+
+
+def save_tensors(path: Path, tensors: Mapping[str, np.ndarray], state: Any = None) -> None:
+    """Save arrays by name, with plain data beside them, in one safetensors file.
+
+    A checksum over both goes into the header, so that `load_tensors` notices a change.
+    """
+    from safetensors.numpy import save
+
+    text = json.dumps(state, allow_nan=False)
+    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    header = {"format": FORMAT, "state": text, "sha256": _digest(arrays, text)}
+    write_atomically(path, save(arrays, metadata=header))
+
+
+def load_tensors(path: Path, expected: Spec) -> tuple[dict[str, np.ndarray], Any]:
+    """The arrays and the plain data of `save_tensors`, checked before anything is loaded.
+
+    Raises
+    ------
+    RunError
+        The file is missing, truncated, altered, of another version, holds other tensors
+        than ``expected``, or values that are not finite.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise RunError(f"{path} is not there; a finished run has one")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = file.metadata() or {}
+            _check_header(path, header, {k: _spec(file, k) for k in file.keys()}, expected)  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in expected}
+    except (SafetensorError, OSError, ValueError) as error:
+        if isinstance(error, RunError):
+            raise
+        raise RunError(
+            f"{path} is damaged or no safetensors file ({error}); train again"
+        ) from error
+    if _digest(tensors, header["state"]) != header.get("sha256"):
+        raise RunError(f"{path} was altered: its checksum does not fit its content; train again")
+    for name, array in tensors.items():
+        if not np.isfinite(array).all():
+            raise RunError(f"{path}: {name} holds values that are not finite; train again")
+    return tensors, json.loads(header["state"])
+
+
+_DTYPES = {"F32": "float32", "F64": "float64"}
+
+
+def _spec(file: Any, name: str) -> tuple[tuple[int, ...], str]:
+    part = file.get_slice(name)
+    return tuple(part.get_shape()), _DTYPES.get(part.get_dtype(), part.get_dtype())
+
+
+def _check_header(path: Path, header: Mapping[str, str], found: Spec, expected: Spec) -> None:
+    if header.get("format") != FORMAT:
+        raise RunError(
+            f"{path} is of format {header.get('format')!r}, and this version reads {FORMAT!r}: "
+            "use the version of tinyvae that wrote it, or train again"
+        )
+    for name in sorted(expected.keys() | found.keys()):
+        want, got = expected.get(name, "nothing"), found.get(name, "nothing")
+        if want != got:
+            raise RunError(f"{path} does not fit config.json: for {name} it has {got}, not {want}")
+
+
+def _digest(tensors: Mapping[str, np.ndarray], text: str) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        array = tensors[name]
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def save_json(path: Path, content: Any) -> None:
+    """Save plain data as indented JSON."""
+    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def load_json(path: Path) -> Any:
+    """Plain data from a JSON file."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"cannot read {path}: {error}") from error
+
+
+def save_history(path: Path, history: list[dict[str, Any]]) -> None:
+    """Save the epochs as a table, with one column for the KL of each latent dimension."""
+    rows = [_flat(row) for row in history]
+    text = io.StringIO()
+    table = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else [])
+    table.writeheader()
+    table.writerows(rows)
+    write_atomically(path, text.getvalue().encode())
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    per_dimension = {f"kl_{k}": kl for k, kl in enumerate(row["kl_per_dimension"])}
+    return {**{k: v for k, v in row.items() if k != "kl_per_dimension"}, **per_dimension}

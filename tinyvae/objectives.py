@@ -1,0 +1,104 @@
+"""What a VAE is trained to make small."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from tinyvae.autograd import Tensor, ops
+from tinyvae.autograd.derivations import (
+    bernoulli_cross_entropy,
+    gaussian_sample,
+    kl_standard_normal,
+)
+from tinyvae.backend import Array
+from tinyvae.errors import DataError
+
+
+class EncoderDecoder(Protocol):
+    """What the objectives ask of a model."""
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows (B, D) to the mean and log variance of q(z | x), each (B, K)."""
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Codes (B, K) to the logits of the pixels, (B, D)."""
+
+
+class Terms(NamedTuple):
+    """The parts of the negative ELBO, in nats.
+
+    Attributes
+    ----------
+    loss : Tensor
+        A number: what is minimised, averaged over the batch.
+    cross_entropy, kl : (B,) Tensor
+        Per example; their sum is the negative ELBO, whatever weight the KL has in the loss.
+    """
+
+    loss: Tensor
+    cross_entropy: Tensor
+    kl: Tensor
+
+
+def negative_elbo(
+    model: EncoderDecoder, x: Tensor, noise: Array, beta: float = 1.0, free_bits: float = 0.0
+) -> Terms:
+    """The negative evidence lower bound, with one reparameterised sample per example.
+
+    -log p(x) <= E_q[-log p(x | z)] + KL(q(z | x) || p(z)), in nats per image.
+
+    Parameters
+    ----------
+    model : EncoderDecoder
+        With a Gaussian posterior and Bernoulli pixels.
+    x : (B, D) Tensor
+        Pixels in [0, 1].
+    noise : (B, K) array
+        From the standard normal.
+    beta : float
+        The weight of the KL in the loss: 1 for the ELBO, others for a beta-VAE
+        (Higgins et al., 2017).
+    free_bits : float
+        Nats that each latent dimension may use for free: its KL, averaged over the batch,
+        counts for no less (Kingma et al., 2016).
+
+    Examples
+    --------
+    >>> import tinyvae as tv
+    >>> model, noise = tv.VAE((2, 2), latent=2, hidden=(8,)), tv.Noise(0)
+    >>> terms = negative_elbo(model, tv.Tensor([[0.0, 1.0, 1.0, 0.0]]), noise.normal((1, 2)))
+    >>> terms.loss.shape, terms.kl.shape
+    ((), (1,))
+    """
+    mean, log_variance = model.encode(x)  # (B, K)
+    z = gaussian_sample(mean, log_variance, Tensor.wrap(noise))  # (B, K)
+    cross_entropy = bernoulli_cross_entropy(model.decode(z), x)  # (B,)
+    kl = kl_standard_normal(mean, log_variance)  # (B,)
+    charged = free_kl(mean, log_variance, free_bits) if free_bits else kl.mean()
+    return Terms(cross_entropy.mean() + beta * charged, cross_entropy, kl)
+
+
+def kl_per_dimension(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """The KL to the standard normal of each latent dimension, averaged over the batch, (K,)."""
+    return kl_standard_normal(mean[..., None], log_variance[..., None]).mean(axis=0)
+
+
+def free_kl(mean: Tensor, log_variance: Tensor, free_bits: float) -> Tensor:
+    """The sum over dimensions of the KL, or of ``free_bits`` where that is more."""
+    return ops.maximum(kl_per_dimension(mean, log_variance), free_bits).sum()
+
+
+def check_pixels(x: Array) -> None:
+    """Refuse what a Bernoulli cross-entropy is not defined for.
+
+    Raises
+    ------
+    DataError
+        A value outside [0, 1], or NaN: the loss would be unbounded below, without a word.
+    """
+    low, high = float(x.min()), float(x.max())
+    if not (0 <= low and high <= 1):
+        raise DataError(
+            f"pixels for a cross-entropy lie in [0, 1]; these go from {low:g} to {high:g}: divide "
+            "by the largest possible value, or store them as uint8"
+        )
