@@ -8,7 +8,6 @@ import hashlib
 import io
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -31,18 +30,18 @@ def write_atomically(path: Path, content: bytes) -> None:
     RunError
         The disk is full or read-only, or the folder is not there; what was there stays.
     """
+    part = path.with_name(f".{path.name}.part")  # one left by a crash is written over
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
-            with os.fdopen(handle, "wb") as file:
+            with part.open("wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(name, path)  # noqa: PTH105 - the atomic step, under its usual name
+            os.replace(part, path)  # noqa: PTH105 - the atomic step, under its usual name
         except BaseException:
             with contextlib.suppress(OSError):
-                os.unlink(name)  # noqa: PTH108
+                part.unlink()
             raise
     except OSError as error:
         raise RunError(
@@ -59,7 +58,7 @@ def save_tensors(path: Path, tensors: Mapping[str, np.ndarray], state: Any = Non
     from safetensors.numpy import save
 
     text = json.dumps(state, allow_nan=False)
-    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in tensors.items()}
     header = {"format": FORMAT, "state": text, "sha256": _digest(arrays, text)}
     write_atomically(path, save(arrays, metadata=header))
 
@@ -75,20 +74,20 @@ def load_tensors(path: Path, expected: Spec) -> tuple[dict[str, np.ndarray], Any
     """
     from safetensors import SafetensorError, safe_open
 
-    if not path.is_file():
-        raise RunError(f"{path} is not there; a finished run has one")
     try:
+        if not path.is_file():
+            raise RunError(f"there is no file {path}: check the path, or train first")
         with safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}
             _check_header(path, header, {k: _spec(file, k) for k in file.keys()}, expected)  # noqa: SIM118
             tensors = {name: file.get_tensor(name) for name in expected}
+    except RunError:
+        raise
     except (SafetensorError, OSError, ValueError) as error:
-        if isinstance(error, RunError):
-            raise
         raise RunError(
             f"{path} is damaged or no safetensors file ({error}); train again"
         ) from error
-    if _digest(tensors, header["state"]) != header.get("sha256"):
+    if _digest(tensors, header.get("state", "")) != header.get("sha256"):
         raise RunError(f"{path} was altered: its checksum does not fit its content; train again")
     for name, array in tensors.items():
         if not np.isfinite(array).all():
@@ -113,7 +112,10 @@ def _check_header(path: Path, header: Mapping[str, str], found: Spec, expected: 
     for name in sorted(expected.keys() | found.keys()):
         want, got = expected.get(name, "nothing"), found.get(name, "nothing")
         if want != got:
-            raise RunError(f"{path} does not fit config.json: for {name} it has {got}, not {want}")
+            raise RunError(
+                f"{path} does not fit this model: for {name} it has {got}, not {want}; make the "
+                "model with the settings in the run's config.json, or train again"
+            )
 
 
 def _digest(tensors: Mapping[str, np.ndarray], text: str) -> str:

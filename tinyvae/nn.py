@@ -210,17 +210,27 @@ class FlatParameters:
     def __init__(self, parameters: Sequence[Tensor]) -> None:
         if not parameters:
             raise OptionError("there are no parameters to train")
-        self.parameters = list(parameters)
+        self.parameters = list(dict.fromkeys(parameters))  # a shared one counts once
         first = self.parameters[0]
+        for other in self.parameters:
+            if other.backend is not first.backend or other.dtype != first.dtype:
+                raise OptionError(
+                    f"{first.label} is {first.dtype} on {first.backend.name!r}, {other.label} is "
+                    f"{other.dtype} on {other.backend.name!r}; one vector holds only parameters of "
+                    "one kind: move the module with .to(...)"
+                )
         xp, size = first.backend.xp, sum(p.size for p in self.parameters)
         self.values = xp.zeros(size, dtype=first.dtype)
         self.gradients = xp.zeros(size, dtype=first.dtype)
         self._views, end = [], 0
         for parameter in self.parameters:
             start, end = end, end + parameter.size
-            views = (v[start:end].reshape(parameter.shape) for v in (self.values, self.gradients))
-            parameter.place(*views)
-            self._views.append(parameter.array)
+            values, gradient = (
+                v[start:end].reshape(parameter.shape) for v in (self.values, self.gradients)
+            )
+            values[...] = parameter.array
+            parameter.place(values, gradient)
+            self._views.append(values)
 
     def gather(self) -> Array:
         """The gradient vector, with zeros for parameters that the loss does not depend on."""

@@ -89,15 +89,17 @@ def free_kl(mean: Tensor, log_variance: Tensor, free_bits: float) -> Tensor:
 
 
 def check_pixels(x: Array) -> None:
-    """Refuse what a Bernoulli cross-entropy is not defined for.
+    """Refuse what a Bernoulli cross-entropy is not defined for; bytes stand for k / 255.
 
     Raises
     ------
     DataError
         A value outside [0, 1], or NaN: the loss would be unbounded below, without a word.
     """
+    if str(x.dtype) == "uint8":
+        return
     low, high = float(x.min()), float(x.max())
-    if not (0 <= low and high <= 1):
+    if not (low >= 0 and high <= 1):  # NaN is neither
         raise DataError(
             f"pixels for a cross-entropy lie in [0, 1]; these go from {low:g} to {high:g}: divide "
             "by the largest possible value, or store them as uint8"

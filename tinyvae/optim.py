@@ -90,6 +90,9 @@ class Optimiser:
     ) -> None:
         if not callable(learning_rate) and not 0 < learning_rate < math.inf:
             raise OptionError(f"a learning rate is a number above 0, not {learning_rate}")
+        for name in settings.keys() & {"momentum", "beta1", "beta2", "rho"}:
+            if not 0 <= settings[name] < 1:
+                raise OptionError(f"{name} is from 0 to below 1, not {settings[name]}")
         self.flat = FlatParameters(parameters)
         self.learning_rate, self.settings, self.steps = learning_rate, settings, 0
         self.backend = self.flat.parameters[0].backend
@@ -211,6 +214,8 @@ def clip_global_norm(optimiser: Optimiser, limit: float) -> Array:
 
     Returns the norm that they had, as a 0-d array of the backend (Pascanu et al., 2013).
     """
+    if not limit > 0:
+        raise OptionError(f"the limit of a norm is above 0, not {limit}")
     xp, g = optimiser.backend.xp, optimiser.flat.gather()
     tiny = 1e-30  # against 0 / 0 for a gradient of zeros
     largest = xp.maximum(xp.max(xp.abs(g)), tiny)  # taken out, so that no square overflows

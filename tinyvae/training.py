@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import math
 import signal
 import threading
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from tinyvae.autograd import Tensor, trace_non_finite
 from tinyvae.backend import Array
-from tinyvae.checkpoint import load_tensors, save_tensors
 from tinyvae.data.dataset import BINARISE, Binarise, Split
-from tinyvae.errors import NonFiniteError, OptionError, RunError, ShapeError
+from tinyvae.errors import DataError, NonFiniteError, OptionError, ShapeError
 from tinyvae.evaluation.elbo import evaluate
 from tinyvae.models.vae import VAE
 from tinyvae.noise import Noise
-from tinyvae.objectives import Terms, negative_elbo
-from tinyvae.optim import Adam, clip_global_norm
-
-Row: TypeAlias = dict[str, Any]
-"""What is logged of an epoch; see `fit`."""
+from tinyvae.objectives import Terms, check_pixels, negative_elbo
+from tinyvae.optim import clip_global_norm
+from tinyvae.state import Row as Row
+from tinyvae.state import RunState, Snapshot, fingerprint
 
 WATCHED = 1000  # training images on which the latent dimensions are watched without validation
 
@@ -95,7 +91,7 @@ def fit(
     model : VAE
         Trained in place, on the backend where it is.
     train, valid : Split or array
-        Images to train on, and others to watch: bytes, or floats in [0, 1], of shape
+        Images to train on, and others to watch: uint8, or float32 in [0, 1], of shape
         (N, H, W) or (N, H, W, 3).
     callbacks : sequence of callable
         Called with a `Progress` after every step and every epoch.
@@ -133,6 +129,8 @@ def fit(
 
     Raises
     ------
+    DataError, ShapeError
+        Pixels outside [0, 1], or images of another shape than the model's.
     NonFiniteError
         A NaN or an infinity, naming the op and the tensor that made it first; the model
         is put back to where the epoch began, and the last checkpoint stays.
@@ -144,9 +142,8 @@ def fit(
     >>> [row["epoch"] for row in history]
     [1, 2]
     """
-    trainer = Trainer(model, _split(train), _split(valid), Settings(**settings), callbacks)
-    if checkpoint is not None:
-        trainer.checkpoint = Path(checkpoint)
+    path = None if checkpoint is None else Path(checkpoint)
+    trainer = Trainer(model, _split(train), _split(valid), Settings(**settings), callbacks, path)
     if resume:
         trainer.resume()
     return trainer.run()
@@ -157,11 +154,7 @@ def _split(images: Any) -> Any:
 
 
 class Trainer:
-    """The state of a run, and the steps that move it.
-
-    All randomness is a function of (seed, epoch, step), so that epoch, step, parameters,
-    optimiser and log are the whole state.
-    """
+    """The steps that move the state of a run, and what is logged of them; see `fit`."""
 
     def __init__(
         self,
@@ -170,118 +163,116 @@ class Trainer:
         valid: Split | None,
         settings: Settings,
         callbacks: Sequence[Callable[[Progress], object]] = (),
+        checkpoint: Path | None = None,
     ) -> None:
-        _check_images(model, train, settings.batch)
-        if settings.patience and valid is None:
-            raise OptionError("early stopping needs validation images: give valid=..., or patience=0")
+        _check_data(model, train, valid, settings)
         if settings.binarise == "static":
             train = train.binarised(Noise(settings.seed, "static", "train", backend="numpy"))
             valid = valid and valid.binarised(
                 Noise(settings.seed, "static", "valid", backend="numpy")
             )
         self.model, self.train, self.valid, self.settings = model, train, valid, settings
-        self.callbacks, self.checkpoint = callbacks, None
-        self.optimiser = Adam(model.parameters(), settings.learning_rate)
+        self.callbacks, self.checkpoint = callbacks, checkpoint
+        self.state = RunState(model, settings.learning_rate)
         self.steps = math.ceil(len(train) / settings.batch)
-        self.history: list[Row] = []
-        self.epoch, self.step = 1, 0  # the epoch under way, and its steps that are done
-        self.sums = [0.0, 0.0]  # of cross-entropy and KL over those steps
-        self.best: tuple[float, int, Array] = (math.inf, 0, None)  # loss, epoch, parameters
-
-    checkpoint: Path | None
 
     # The loop
 
     def run(self) -> list[Row]:
         """Train until the last epoch, or until it no longer helps."""
         with _ctrl_c() as asked, np.errstate(over="ignore", invalid="ignore"):
-            while self.epoch <= self.settings.epochs and not self.is_stale:
+            while self.state.epoch <= self.settings.epochs and not self.is_stale:
                 self._run_epoch(asked)
         if self.settings.patience:
-            self._set_parameters(self.best[2])
-        return self.history
+            self.state.take_best()
+        return self.state.history
 
     @property
     def is_stale(self) -> bool:
         """Whether the validation loss has not improved for as long as patience lasts."""
-        return 0 < self.settings.patience <= self.epoch - 1 - self.best[1]
+        return 0 < self.settings.patience <= self.state.epoch - 1 - self.state.best_epoch
 
     def _run_epoch(self, asked: SimpleNamespace) -> None:
-        good = self._snapshot()
+        good = self.state.snapshot()
         try:
             self._run_steps(asked)
             row = self._log()
         except NonFiniteError as error:
             raise self._first_cause(good, error) from None
-        self.history.append(row)
-        self.epoch, self.step, self.sums = self.epoch + 1, 0, [0.0, 0.0]
+        self.state.end_epoch(row)
         self._save()
-        self._tell(self.epoch - 1, self.steps, row)
+        self._tell(row["epoch"], self.steps, row)
+        if asked.stop:
+            raise KeyboardInterrupt
 
     def _run_steps(self, asked: SimpleNamespace) -> None:
         pending: list[Terms] = []
         for x, noise in self._batches():
             pending.append(self.train_step(x, noise))
-            self.step += 1
-            if self.model.backend.host or self.step == self.steps or asked.stop:
+            self.state.step += 1
+            self._tell(self.state.epoch, self.state.step)
+            last, stop = self.state.step == self.steps, asked.stop
+            if self.model.backend.host or last or stop:
                 self._add_up(pending)
-            self._tell(self.epoch, self.step)
-            if asked.stop and self.step < self.steps:
+            if stop and not last:
+                self.state.check_finite()
                 self._save()
                 raise KeyboardInterrupt
 
     def _batches(self) -> Iterator[tuple[Tensor, Array]]:
         """The steps of this epoch that are not done yet: pixels (B, D) and noise (B, K)."""
-        seed, epoch, size = self.settings.seed, str(self.epoch), self.settings.batch
+        seed, epoch, size = self.settings.seed, str(self.state.epoch), self.settings.batch
         order = Noise(seed, "shuffle", epoch, backend="numpy").permutation(len(self.train))
         dynamic = self.settings.binarise == "dynamic"
         pixels = Noise(seed, "pixels", epoch, backend="numpy") if dynamic else None
         posterior = Noise(seed, "posterior", epoch, backend=self.model.backend)
+        done = self.state.step
         for step in range(self.steps):
             rows = order[step * size : (step + 1) * size]
             images = self.train.batch(rows, pixels, self.model.dtype)
             noise = posterior.normal((len(rows), self.model.latent), self.model.dtype)
-            if step >= self.step:
+            if step >= done:
                 yield Tensor.wrap(self.model.backend.from_host(images)), noise
 
     def train_step(self, x: Tensor, noise: Array) -> Terms:
         """One step: the loss forward, the gradients backward, the parameters along them."""
+        optimiser = self.state.optimiser
         terms = negative_elbo(self.model, x, noise, self.beta, self.settings.free_bits)
-        self.optimiser.zero_grad()
+        optimiser.zero_grad()
         terms.loss.backward()
         if self.settings.clip:
-            clip_global_norm(self.optimiser, self.settings.clip)
-        self.optimiser.step()
+            clip_global_norm(optimiser, self.settings.clip)
+        optimiser.step()
         return terms
 
     @property
     def beta(self) -> float:
         """The weight of the KL in this epoch."""
-        return self.settings.beta * min(1.0, self.epoch / max(1, self.settings.warm_up))
+        return self.settings.beta * min(1.0, self.state.epoch / max(1, self.settings.warm_up))
 
     def _add_up(self, pending: list[Terms]) -> None:
         """Fetch what the steps left on the device, in their order, and see that it is finite."""
+        sums = self.state.sums
         for terms in pending:
             for k, part in enumerate((terms.cross_entropy, terms.kl)):
-                self.sums[k] += float(part.array.sum())
+                sums[k] += float(part.array.sum())
         pending.clear()
-        if not math.isfinite(sum(self.sums)):
+        if not math.isfinite(sum(sums)):
             raise NonFiniteError("the loss is not finite")
 
     def _log(self) -> Row:
-        if not bool(self.model.backend.xp.isfinite(self.optimiser.flat.values).all()):
-            raise NonFiniteError("the parameters are not finite")
-        bce, kl = (s / len(self.train) for s in self.sums)
-        row = {"epoch": self.epoch, "beta": self.beta}
+        self.state.check_finite()
+        bce, kl = (s / len(self.train) for s in self.state.sums)
+        row: Row = {"epoch": self.state.epoch, "beta": self.beta}
         row |= {"train_loss": bce + kl, "train_bce": bce, "train_kl": kl}
         dynamic = self.settings.binarise == "dynamic"
         watched = self.train[:WATCHED] if self.valid is None else self.valid
         result = evaluate(self.model, watched, self.settings.seed, dynamic)
+        if not math.isfinite(result.loss):
+            raise NonFiniteError("the loss on the images watched is not finite")
         if self.valid is not None:
             row |= {"valid_loss": result.loss}
             row |= {"valid_bce": result.cross_entropy, "valid_kl": result.kl}
-            if result.loss < self.best[0]:
-                self.best = (result.loss, self.epoch, self.optimiser.flat.values.copy())
         row |= {"active_units": result.active_units, "kl_per_dimension": result.kl_per_dimension}
         return row
 
@@ -293,65 +284,33 @@ class Trainer:
 
     def _first_cause(self, good: Snapshot, error: NonFiniteError) -> NonFiniteError:
         """Go through the epoch again from where all was well, until the first bad op says so."""
-        failed = f"epoch {self.epoch}, step {self.step}"
-        self._restore(good)
+        self.state.restore(good)
+        step = self.state.step
         try:
             with trace_non_finite():
                 for x, noise in self._batches():
+                    step += 1
                     self.train_step(x, noise)
+                    self.state.check_finite()
                 self._log()
         except NonFiniteError as first:
             error = first
-        self._restore(good)
+        self.state.restore(good)
         return NonFiniteError(
-            f"{failed}: {error}. The model is back where the epoch began; try a smaller learning "
-            "rate, --clip, or KL warm-up"
+            f"epoch {self.state.epoch}, step {step}: {error}. The model is back where the epoch "
+            "began; try a smaller learning rate, --clip, or KL warm-up"
         )
-
-    def _snapshot(self) -> Snapshot:
-        vectors = [self.optimiser.flat.values, *self.optimiser.state.values()]
-        return (
-            [v.copy() for v in vectors],
-            (self.optimiser.steps, self.epoch, self.step, list(self.sums)),
-        )
-
-    def _restore(self, good: Snapshot) -> None:
-        (values, *vectors), counts = good
-        self._set_parameters(values)
-        for vector, saved in zip(self.optimiser.state.values(), vectors, strict=True):
-            vector[...] = saved
-        self.optimiser.steps, self.epoch, self.step, sums = counts
-        self.sums = list(sums)
-
-    def _set_parameters(self, values: Array) -> None:
-        self.optimiser.flat.values[...] = values
-        self.optimiser.flat.announce()
 
     # What is kept
 
-    def _tensors(self) -> dict[str, np.ndarray]:
-        host = self.model.backend.to_host
-        tensors = {f"model.{name}": array for name, array in self.model.state_dict().items()}
-        tensors |= {f"adam.{name}": host(v) for name, v in self.optimiser.state.items()}
-        if self.settings.patience:
-            best = self.best[2] if self.best[2] is not None else self.optimiser.flat.values
-            tensors["best"] = host(best)
-        return tensors
+    @property
+    def _about(self) -> dict[str, Any]:
+        images = {"training": fingerprint(self.train), "validation": fingerprint(self.valid)}
+        return {"settings": asdict(self.settings), "images": images}
 
     def _save(self) -> None:
-        if self.checkpoint is None:
-            return
-        state = {
-            "settings": asdict(self.settings),
-            "images": fingerprint(self.train),
-            "optimiser_steps": self.optimiser.steps,
-            "epoch": self.epoch,
-            "step": self.step,
-            "sums": self.sums,
-            "best": [None if math.isinf(self.best[0]) else self.best[0], self.best[1]],
-            "history": self.history,
-        }
-        save_tensors(self.checkpoint, self._tensors(), state)
+        if self.checkpoint is not None:
+            self.state.save(self.checkpoint, self._about)
 
     def resume(self) -> None:
         """Take up the state of the checkpoint.
@@ -359,59 +318,37 @@ class Trainer:
         Raises
         ------
         RunError
-            There is none, it is damaged, or it belongs to other settings or images.
+            There is none, it is damaged, or it belongs to another model, other settings or
+            other images.
         """
         if self.checkpoint is None:
             raise OptionError("to resume, say from where: checkpoint=...")
-        expected = {k: (v.shape, str(v.dtype)) for k, v in self._tensors().items()}
-        tensors, state = load_tensors(self.checkpoint, expected)
-        _check_same(state, self.settings, fingerprint(self.train))
-        prefix = "model."
-        self.model.load_state_dict(
-            {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-        )
-        vectors = {name: tensors[f"adam.{name}"] for name in self.optimiser.state}
-        self.optimiser.load_state_dict({"steps": state["optimiser_steps"], **vectors})
-        self.epoch, self.step, self.sums = state["epoch"], state["step"], state["sums"]
-        self.history = state["history"]
-        loss, epoch = state["best"]
-        best = self.model.backend.from_host(tensors["best"]) if "best" in tensors else None
-        self.best = (math.inf if loss is None else loss, epoch, best)
+        self.state.load(self.checkpoint, self._about)
 
 
-Snapshot: TypeAlias = tuple[list[Array], tuple[int, int, int, list[float]]]
-
-
-def fingerprint(split: Split) -> list[int]:
-    """The shape of the images, and a checksum over up to 1,000 of them."""
-    some = split.images[:: max(1, len(split) // 1000)]
-    return [*split.images.shape, zlib.crc32(np.ascontiguousarray(some).data)]
-
-
-def _check_images(model: VAE, train: Split, batch: int) -> None:
-    if train.images.shape[1:] != model.image_shape:
-        raise ShapeError(
-            f"the model takes images of shape {model.image_shape}, and these are of shape "
-            f"{train.images.shape[1:]}: make the model with image_shape={train.images.shape[1:]}"
-        )
-    if batch > len(train):
+def _check_data(model: VAE, train: Split, valid: Split | None, settings: Settings) -> None:
+    if settings.patience and valid is None:
+        raise OptionError("early stopping needs validation images: give valid=..., or patience=0")
+    for split in (train, valid):
+        if split is not None:
+            _check_images(model, split)
+    if settings.batch > len(train):
         raise OptionError(
-            f"a batch of {batch} is more than the {len(train)} images to train on: use "
+            f"a batch of {settings.batch} is more than the {len(train)} images to train on: use "
             f"a batch of at most {len(train)}"
         )
 
 
-def _check_same(state: dict[str, Any], settings: Settings, images: list[int]) -> None:
-    """Only the number of epochs may differ from those of the checkpoint: no step rests on it."""
-    saved = Settings(**state["settings"])
-    for name, value in asdict(replace(saved, epochs=settings.epochs)).items():
-        if getattr(settings, name) != value:
-            raise RunError(
-                f"this run began with {name} = {value!r}, not {getattr(settings, name)!r}: resume "
-                "with the same settings, or start a new run"
-            )
-    if state["images"] != json.loads(json.dumps(images)):
-        raise RunError("the images to train on are not those that this run began with")
+def _check_images(model: VAE, split: Split) -> None:
+    shape = split.images.shape[1:]
+    if shape != model.image_shape:
+        raise ShapeError(
+            f"the model takes images of shape {model.image_shape}, and these are of shape "
+            f"{shape}: make the model with image_shape={shape}"
+        )
+    if len(split) == 0:
+        raise DataError("there are no images to train on or to watch: give at least one")
+    check_pixels(split.images)
 
 
 @contextmanager
@@ -422,7 +359,7 @@ def _ctrl_c() -> Iterator[SimpleNamespace]:
         yield asked
         return
 
-    def ask(signum: int, frame: Any) -> None:
+    def ask(*_: object) -> None:
         if asked.stop:
             raise KeyboardInterrupt
         asked.stop = True

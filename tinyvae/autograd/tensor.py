@@ -232,10 +232,9 @@ class Tensor:
         self._has_grad = False
 
     def place(self, values: Array, gradient: Array) -> None:
-        """Live from now on in ``values``, with the gradient in ``gradient``: views of one vector."""
-        values[...] = self._array
+        """Live from now on in ``values``, which hold them already, the gradient in ``gradient``."""
         self._array, self._grad = values, gradient
-        self._has_grad = False
+        self._snapshot, self._has_grad = None, False
         self._version += 1
 
     def lives_in(self, values: Array) -> bool:

@@ -10,7 +10,7 @@ from tinyvae.autograd import Tensor, no_grad
 from tinyvae.data.dataset import Split
 from tinyvae.models.vae import VAE
 from tinyvae.noise import Noise
-from tinyvae.objectives import kl_per_dimension, negative_elbo
+from tinyvae.objectives import check_pixels, kl_per_dimension, negative_elbo
 
 ROWS = 1000
 ACTIVE = 0.01  # the variance of a unit's posterior mean over the data, from which it counts
@@ -57,6 +57,11 @@ def evaluate(model: VAE, split: Split, seed: int = 0, dynamic: bool = False) -> 
     dynamic : bool
         Whether to binarise the pixels, each drawn with its grey value for probability.
 
+    Raises
+    ------
+    DataError
+        Pixels outside [0, 1].
+
     Examples
     --------
     >>> import numpy as np
@@ -65,6 +70,7 @@ def evaluate(model: VAE, split: Split, seed: int = 0, dynamic: bool = False) -> 
     >>> len(result.kl_per_dimension)
     2
     """
+    check_pixels(split.images)
     noise = Noise(seed, "evaluate", backend=model.backend)
     pixels = Noise(seed, "evaluate", "pixels", backend="numpy") if dynamic else None
     sums, spread, means = np.zeros(2), np.zeros(model.latent), []

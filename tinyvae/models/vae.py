@@ -100,8 +100,10 @@ class VAE(Module):
 
     def generate(self, z: Any) -> Any:
         """Codes (N, K) to images: the probability of every pixel, (N, *image_shape)."""
-        if z.ndim != 2 or z.shape[1] != self.latent:
-            raise ShapeError(f"codes are of shape (N, {self.latent}), not {z.shape}")
+        if z.ndim != 2 or z.shape[1] != self.latent or len(z) == 0:
+            raise ShapeError(
+                f"codes are of shape (N, {self.latent}), with N from 1 up, not {z.shape}"
+            )
         with no_grad():
             parts = [self._pixels(z[k : k + ROWS]) for k in range(0, len(z), ROWS)]
         return _joined(parts)
@@ -121,18 +123,17 @@ class VAE(Module):
         return sigmoid(logits).numpy().reshape(-1, *self.image_shape)
 
     def _chunks(self, images: Any) -> Iterator[Tensor]:
-        rows = images.reshape(len(images), -1)
-        wanted = math.prod(self.image_shape)
-        if len(rows) == 0 or rows.shape[1] != wanted:
+        pixels = math.prod(self.image_shape)
+        if len(images) == 0 or images.shape[1:] not in (self.image_shape, (pixels,)):
             raise ShapeError(
-                f"this model takes images of shape (N, {', '.join(map(str, self.image_shape))}), "
-                f"with N from 1 up, not {images.shape}"
+                f"this model takes images of shape (N, {', '.join(map(str, self.image_shape))}) "
+                f"or (N, {pixels}), with N from 1 up, not {images.shape}"
             )
+        check_pixels(images)
         scale = 1 / 255 if str(images.dtype) == "uint8" else 1
-        for start in range(0, len(rows), ROWS):
-            x = rows[start : start + ROWS].astype(self.dtype) * scale
-            check_pixels(x)
-            yield Tensor.wrap(self.backend.from_host(x))
+        for start in range(0, len(images), ROWS):
+            rows = images[start : start + ROWS].reshape(-1, pixels)
+            yield Tensor.wrap(self.backend.from_host(rows.astype(self.dtype) * scale))
 
 
 def _joined(parts: list[Array]) -> Any:
