@@ -1,0 +1,123 @@
+"""Each benchmark runs on a tiny setting and writes what its README promises; no time is judged."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
+EVERYWHERE = {"name", "config", "versions", "machine", "rows", "floors"}
+TORCH = find_spec("torch") is not None
+
+
+@pytest.fixture
+def benchmark(tmp_path: Path):
+    def run(name: str, *options: str) -> dict[str, Any]:
+        out = tmp_path / "result.json"
+        command = [sys.executable, str(FOLDER / f"{name}.py"), "--out", str(out), *options]
+        env = os.environ | {"OMP_NUM_THREADS": "1"}  # tests run side by side
+        done = subprocess.run(command, check=True, capture_output=True, text=True, env=env)
+        result = json.loads(out.read_text())
+        assert result["name"] == name
+        assert result.keys() >= EVERYWHERE
+        assert result["versions"].keys() >= {"python", "numpy", "tinyvae"}
+        assert result["machine"].keys() == {"cpu", "cores", "system", "threads"}
+        assert result["machine"]["threads"]["OMP_NUM_THREADS"] == "1"
+        assert all(row.keys() == result["rows"][0].keys() for row in result["rows"])
+        assert all(key in done.stdout for key in result["rows"][0])
+        assert str(tmp_path) not in out.read_text()
+        return result
+
+    return run
+
+
+def column(result: dict[str, Any], name: str) -> list[Any]:
+    return [row[name] for row in result["rows"]]
+
+
+@pytest.mark.slow
+def test_mnist_runs_every_contestant(benchmark):
+    pytest.importorskip("sklearn")
+    result = benchmark("mnist_10_epochs", "--data", "digits", "--epochs", "2", "--seeds", "3")
+    contestants = ["tinyvae", "torch"] if TORCH else ["tinyvae"]
+    assert column(result, "contestant") == contestants
+    assert result["config"]["seeds"] == [3]
+    assert column(result, "seed") == [3] * len(contestants)
+    for row in result["rows"]:
+        assert row["elbo"] == pytest.approx(row["bce"] + row["kl"])
+        assert 10 < row["elbo"] < 45  # of 64 pixels: below log 2 for each
+        assert 0 < row["train_s"] < row["process_s"]
+        assert row["peak_mb"] > 10
+
+
+@pytest.mark.slow
+def test_step_checks_before_it_times(benchmark):
+    result = benchmark("step", "--cases", "64-32-2", "--rounds", "2", "--lasting", "0.01")
+    contestants = ["tinyvae", "torch", "torch_fused", "products"]
+    contestants = contestants if TORCH else ["tinyvae", "products"]
+    assert column(result, "contestant") == contestants
+    assert len(result["checks"]) == TORCH
+    assert all(max(row["loss"], row["gradients"]) <= 1e-6 for row in result["checks"])
+    assert all(row["ms_low"] <= row["ms_median"] <= row["ms_high"] for row in result["rows"])
+    assert all(row["ratio_median"] == 1 for row in result["rows"] if row["contestant"] == "tinyvae")
+
+
+def test_import_time_lists_what_is_loaded_beyond_numpy(benchmark):
+    result = benchmark("import_time", "--rounds", "2")
+    assert column(result, "import") == ["numpy", "tinyvae", "training"]
+    assert column(result, "beyond")[0] == 0
+    training = result["modules"][-1]["beyond"].split()
+    assert "tinyvae.training" in training
+    assert not {"torch", "matplotlib", "sklearn", "scipy"} & set(training)
+
+
+def test_core_size_counts_neither_comments_nor_docstrings(benchmark):
+    result = benchmark("core_size")
+    *files, total = result["rows"]
+    assert {"autograd/tensor.py", "backend/base.py", "nn.py", "optim.py"} <= {
+        row["file"] for row in files
+    }
+    assert all(0 < row["code"] < row["lines"] for row in files)
+    assert total["code"] == sum(row["code"] for row in files)
+
+
+def test_a_line_of_code_holds_more_than_prose(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    from core_size import code_lines
+
+    source = '''"""A module
+that says what it is."""
+
+import os  # 1
+
+x = 1  # 2
+"""What x is."""
+
+
+def f():  # 3
+    """One line."""
+    # a comment
+    return (  # 4
+        "a string that is code"  # 5
+
+    )  # 6
+'''
+    assert code_lines(source) == 6
+
+
+def test_autograd_scale_measures_every_size(benchmark):
+    result = benchmark("autograd_scale", "--rounds", "1", "--longest", "1000", "--faces", "20")
+    assert column(result, "what") == [
+        *(f"chain {n}, us/op" for n in (10, 100, 1000)),
+        "diamond, ms",
+        "gradcheck, s",
+        "20 faces, s",
+    ]
+    assert [row["floor"] for row in result["floors"]][-1] == "diamond, ms"

@@ -1,0 +1,376 @@
+"""The command line: parse, call, print."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import platform
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Self
+
+import typer
+from rich.markup import escape
+
+from tinyvae import __version__
+from tinyvae.errors import TinyvaeError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from rich.console import Console
+    from rich.table import Table
+
+    from tinyvae.runs import Config, Run
+    from tinyvae.training import Progress
+
+RUNS = Path("runs")
+LINES = 10  # that a run prints where there is no terminal
+WIDE = 200  # letters of a line there, so that no row of a table is broken
+
+app = typer.Typer(
+    name="tinyvae",
+    help="Variational autoencoders from scratch: train one, look at it, check its gradients.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(width) for width in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not widths such as 256 or 256,128") from None
+
+
+def _png(path: Path | None) -> Path | None:
+    if path is not None and path.suffix.lower() != ".png":
+        raise typer.BadParameter(f"'{path}' does not end in .png, the format of the pictures")
+    return path
+
+
+RunFolder = Annotated[
+    Path | None,
+    typer.Argument(metavar="RUN", help="The run's folder; the newest in runs/ if left out."),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(callback=_png, help="The PNG file to write.", show_default="in the run's folder"),
+]
+
+
+def _count(help: str, low: int = 1, high: int = 1000) -> Any:
+    return typer.Option(min=low, max=high, help=help)
+
+
+def _option(help: str, default: str, **more: Any) -> Any:
+    """An option whose default is None, so that --resume sees which ones were given."""
+    return typer.Option(help=help, show_default=default, **more)
+
+
+@app.command()
+def train(
+    data: Annotated[
+        str | None,
+        _option(
+            "A name that `tinyvae data` lists; or an .npz, an .npy, an image folder.", "digits"
+        ),
+    ] = None,
+    binarise: Annotated[
+        str | None,
+        _option(
+            "Pixels: grey (none), black or white once (static), or anew in each epoch (dynamic).",
+            "none",
+        ),
+    ] = None,
+    latent: Annotated[int | None, _option("Latent dimensions.", "2")] = None,
+    hidden: Annotated[
+        Any,
+        _option(
+            "Widths of the encoder's hidden layers; the decoder has them in reverse.",
+            "256,128",
+            parser=_widths,
+            metavar="WIDTHS",
+        ),
+    ] = None,
+    epochs: Annotated[int | None, _option("Passes over the training images.", "100")] = None,
+    batch: Annotated[int | None, _option("Images in one step.", "64")] = None,
+    learning_rate: Annotated[float | None, _option("Of Adam.", "0.001")] = None,
+    beta: Annotated[float | None, _option("Weight of the KL in the loss.", "1.0")] = None,
+    seed: Annotated[int | None, _option("Of all that is random.", "0")] = None,
+    backend: Annotated[str | None, _option("numpy, cupy (GPU), or auto.", "numpy")] = None,
+    out: Annotated[Path | None, _option("The run's folder.", "a new one in runs/")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out, or with the newest.")
+    ] = False,
+) -> None:
+    """Train a VAE, and write its weights, log and pictures into a folder."""
+    from tinyvae.runs import Config, Run, free_folder
+
+    given = {
+        name: value
+        for name, value in locals().items()
+        if name in Config.__dataclass_fields__ and value is not None
+    }
+    if resume:
+        run = _open(out)
+        config = replace(run.config, **given)
+    else:
+        config = Config(**given)
+        run = Run(out or free_folder(RUNS, Path(config.data).resolve().stem or "run"))
+    _train(run, config, resume)
+
+
+def _train(run: Run, config: Config, resume: bool) -> None:
+    from tinyvae import backend, pictures, plots
+
+    backend.get(config.backend)
+    run.check(config, resume)
+    dataset = config.dataset()
+    _say(
+        f"A VAE with {config.latent} latent dimension{'s' * (config.latent > 1)} on the "
+        f"{len(dataset.train):,} training images of [bold]{escape(config.data)}[/], "
+        f"seed {config.seed}, into {escape(str(run.path))}"
+    )
+    with _to_go_on(run), _Display() as display:
+        history = run.train(config, dataset, resume=resume, callbacks=(display,))
+    if not display.told:
+        _say(f"All {config.epochs} epochs were done already; more of them: --resume --epochs N")
+    model = run.model()
+    names = []
+    for name, figure in pictures.every(model, dataset, history):
+        plots.save(figure, run / f"{name}.png")
+        names.append(f"{name}.png")
+    result = run.evaluate(model, dataset)
+    _say(f"test images:  {_nats(result.loss, result.cross_entropy, result.kl)} nats per image")
+    _say(f"Look at them: [bold]{escape(str(run.path))}[/] has {', '.join(names)}")
+
+
+@contextlib.contextmanager
+def _to_go_on(run: Run) -> Iterator[None]:
+    """Say, when a run is broken off, by which command it goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not run.has_state:
+            raise
+        program = "tinyvae" if shutil.which("tinyvae") else sys.argv[0]
+        command = shlex.join([program, "train", "--resume", "--out", str(run.path)])
+        _say(f"Stopped and saved. To go on, to the same numbers: {escape(command)}")
+        raise typer.Exit(130) from None
+
+
+class _Display:
+    """A bar and the newest figures in a terminal; elsewhere a line now and then."""
+
+    def __init__(self) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        columns = (TextColumn("epoch"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
+        self.terminal, self.told = _console().is_terminal, False
+        self.bar = Bar(*columns, TextColumn("{task.description}"), console=_console())
+        self.task = self.bar.add_task("", total=None)
+
+    def __enter__(self) -> Self:
+        if self.terminal:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.terminal:
+            self.bar.stop()
+
+    def __call__(self, now: Progress) -> None:
+        self.told, total = True, now.settings.epochs
+        if self.terminal:
+            done = now.epoch - 1 + (1 if now.row else now.step / now.steps)
+            text = {"description": _row(now.row)} if now.row else {}
+            self.bar.update(self.task, total=total, completed=done, **text)
+        elif now.row and (now.epoch * LINES % total < LINES or now.epoch == 1):
+            _say(f"epoch {now.epoch} of {total}: {_row(now.row)}")
+
+
+def _row(row: dict[str, Any]) -> str:
+    train = _nats(row["train_loss"], row["train_bce"], row["train_kl"])
+    return train + (f", validation {row['valid_loss']:.2f}" if "valid_loss" in row else "")
+
+
+def _nats(loss: float, cross_entropy: float, kl: float) -> str:
+    return f"-ELBO {loss:.2f} = BCE {cross_entropy:.2f} + KL {kl:.2f}"
+
+
+@app.command()
+def sample(
+    run: RunFolder = None,
+    count: Annotated[int, _count("How many images.")] = 100,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+    out: Out = None,
+) -> None:
+    """Draw images from the prior."""
+    from tinyvae import pictures
+
+    opened = _open(run)
+    _write(pictures.samples(opened.model(), count, seed), out or opened / "samples.png")
+
+
+@app.command()
+def reconstruct(
+    run: RunFolder = None,
+    count: Annotated[int, _count("How many test images.")] = 20,
+    out: Out = None,
+) -> None:
+    """Show test images beside what the model makes of them."""
+    from tinyvae import pictures
+
+    opened = _open(run)
+    figure = pictures.reconstructions(opened.model(), opened.config.dataset(), count)
+    _write(figure, out or opened / "reconstructions.png")
+
+
+@app.command()
+def interpolate(
+    run: RunFolder = None,
+    rows: Annotated[int, _count("How many walks.", high=100)] = 6,
+    steps: Annotated[int, _count("Images in a walk.", low=2, high=100)] = 11,
+    out: Out = None,
+) -> None:
+    """Walk in the latent space, from one test image to another."""
+    from tinyvae import pictures
+
+    opened = _open(run)
+    figure = pictures.interpolation(opened.model(), opened.config.dataset(), rows, steps)
+    _write(figure, out or opened / "interpolation.png")
+
+
+@app.command()
+def latent(run: RunFolder = None, out: Out = None) -> None:
+    """Show where the images lie in the latent space."""
+    from tinyvae import pictures
+
+    opened = _open(run)
+    figure = pictures.latent(opened.model(), opened.config.dataset())
+    _write(figure, out or opened / "latent.png")
+
+
+@app.command()
+def evaluate(run: RunFolder = None) -> None:
+    """Measure the negative ELBO on the test images."""
+    opened = _open(run)
+    model, dataset = opened.model(), opened.config.dataset()
+    result = opened.evaluate(model, dataset)
+    table = _table("test images", "-ELBO", "BCE", "KL", "active units", title="nats per image")
+    figures = (f"{x:.3f}" for x in (result.loss, result.cross_entropy, result.kl))
+    active = f"{result.active_units} of {model.latent}"
+    table.add_row(f"{len(dataset.test):,}", *figures, active)
+    _console().print(table)
+
+
+@app.command()
+def check(
+    seed: Annotated[int, typer.Option(min=0, help="Of the points and the upstream gradients.")] = 0,
+) -> None:
+    """Check the gradient of every derivation and op against differences of its value."""
+    from tinyvae.evaluation.gradients import check_all
+
+    table = _table("what", "kind", "elements", "worst error", "allowed", "", title="Gradients")
+    rows = check_all(seed)
+    for row in rows:
+        verdict = "[green]right[/]" if row.passed else "[bold red]WRONG[/]"
+        error, allowed = f"{row.error:.1e}", f"{row.allowed:.1e}"
+        table.add_row(row.name, row.kind, str(row.elements), error, allowed, verdict)
+    _console().print(table)
+    wrong = [row.name for row in rows if not row.passed]
+    _say(f"[bold red]WRONG: {', '.join(wrong)}[/]" if wrong else f"All {len(rows)} are right.")
+    raise typer.Exit(1 if wrong else 0)
+
+
+@app.command()
+def data() -> None:
+    """List the data sets, their sizes and licences, and where they are."""
+    from tinyvae.data import cards
+
+    table = _table("name", "images", "licence", "where")
+    for card in cards():
+        table.add_row(card.name, card.size, card.licence, escape(card.where))
+    _console().print(table)
+    _say("One's own: --data images.npz, array.npy, or a folder of images.")
+
+
+@app.command()
+def info() -> None:
+    """Say which versions and backends there are."""
+    from tinyvae import backend as backends
+    from tinyvae.errors import BackendError
+
+    _say(f"tinyvae {__version__}, Python {platform.python_version()}, {platform.machine()}")
+    for package in ("numpy", "matplotlib", "scikit-learn", "safetensors", "pooch", "networkx"):
+        with contextlib.suppress(PackageNotFoundError):
+            _say(f"{package} {version(package)}")
+    for name in backends.names():
+        try:
+            backends.get(name)
+            _say(f"backend {name}: ready")
+        except BackendError as error:
+            _say(f"backend {name}: {escape(str(error))}")
+
+
+def _open(folder: Path | None) -> Run:
+    from tinyvae.runs import Run, newest
+
+    return Run(folder) if folder else newest(RUNS)
+
+
+def _write(figure: Figure, path: Path) -> None:
+    from tinyvae import plots
+
+    plots.save(figure, path)
+    _say(f"wrote {escape(str(path))}")
+
+
+def _table(*columns: str, title: str | None = None) -> Table:
+    from rich.table import Table
+
+    table = Table(*columns, title=title, title_justify="left", box=None, header_style="bold")
+    table.pad_edge = False
+    return table
+
+
+def _console(stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    console = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = WIDE
+    return console
+
+
+def _say(text: str) -> None:
+    _console().print(text)
+
+
+def _fail(message: str) -> NoReturn:
+    _console(stderr=True).print(f"[bold red]Error:[/] {escape(message)}")
+    sys.exit(1)
+
+
+def main() -> None:
+    """Run the command line; what a person can mend is one message, without a traceback."""
+    for stream in (sys.stdout, sys.stderr):  # a letter that the terminal lacks stops nothing
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        app()
+    except TinyvaeError as error:
+        _fail(str(error))
+    except MemoryError:
+        _fail("there is not enough memory for this: choose a smaller --batch, --hidden or --latent")
+    except OSError as error:
+        _fail(f"the system says: {error}")

@@ -1,0 +1,102 @@
+"""What a trained model shows of itself: each picture that the command line writes, as a figure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from statistics import NormalDist
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from tinyvae import plots
+from tinyvae.data import Dataset
+from tinyvae.data.dataset import Split
+from tinyvae.errors import DataError, OptionError
+from tinyvae.evaluation.elbo import evaluate
+from tinyvae.models.vae import VAE
+from tinyvae.training import Row
+
+SHOWN = 2000  # images in the picture of the latent space
+
+
+def every(model: VAE, dataset: Dataset, history: list[Row]) -> Iterator[tuple[str, Figure]]:
+    """Every picture that a run has when it ends, with its name, drawn one after the other."""
+    yield "curves", plots.curves(history)
+    yield "samples", samples(model)
+    yield "reconstructions", reconstructions(model, dataset)
+    yield "latent", latent(model, dataset)
+    yield "manifold", manifold(model, dataset)
+
+
+def samples(model: VAE, count: int = 100, seed: int = 0) -> Figure:
+    """Images from the prior."""
+    return plots.images(model.sample(count, seed), title="Samples")
+
+
+def reconstructions(model: VAE, dataset: Dataset, count: int = 20) -> Figure:
+    """Test images, and what the model makes of them."""
+    images = _first(dataset.test, count).images
+    columns = max(10, math.ceil(math.sqrt(len(images))))
+    return plots.reconstructions(
+        images,
+        model.reconstruct(images),
+        columns=min(columns, len(images)),
+        title="Reconstructions of test images",
+    )
+
+
+def interpolation(model: VAE, dataset: Dataset, rows: int = 6, steps: int = 11) -> Figure:
+    """Straight walks in the latent space, each from one test image to another."""
+    rows = min(rows, len(dataset.test) // 2)
+    if rows < 1:
+        raise DataError(f"a walk leads from one test image to another; {dataset.name} has only 1")
+    ends, _ = model.embed(_first(dataset.test, 2 * rows).images)  # (2 rows, K)
+    t = np.linspace(0, 1, steps, dtype=ends.dtype)[:, None]
+    walks = [(1 - t) * a + t * b for a, b in zip(ends[::2], ends[1::2], strict=True)]
+    frames = np.stack([model.generate(walk) for walk in walks])
+    return plots.interpolation(frames, title="From one test image to another")
+
+
+def latent(model: VAE, dataset: Dataset) -> Figure:
+    """The posterior means of up to 2,000 images, the test images first."""
+    parts = [_first(dataset.test, SHOWN)]
+    if rest := SHOWN - len(parts[0]):
+        parts.append(_first(dataset.train, rest))
+    means = np.concatenate([model.embed(part.images)[0] for part in parts])
+    labels = [part.labels for part in parts if part.labels is not None]
+    return plots.latent(
+        means,
+        np.concatenate(labels) if len(labels) == len(parts) else None,
+        factor_name=dataset.factor_names[0] if dataset.factor_names else "",
+        title=f"Latent space: the posterior means of {len(means):,} images",
+    )
+
+
+def manifold(model: VAE, dataset: Dataset, side: int = 20) -> Figure:
+    """Decoded codes on a grid of the prior's quantiles, in the two dimensions most used."""
+    used = _most_used(model, dataset)
+    plane, rest = len(used) == 2, model.latent > 2
+    x = np.array([NormalDist().inv_cdf((k + 0.5) / side) for k in range(side)])
+    z = np.zeros((side if plane else 1, side, model.latent), dtype=np.float32)
+    z[:, :, used[0]] = x
+    if plane:
+        z[:, :, used[1]] = x[::-1, None]  # upwards is more
+    images = model.generate(z.reshape(-1, model.latent))
+    title = "Manifold: decoded quantiles of the prior" + ", other dimensions at 0" * rest
+    figure = plots.manifold(images, side, x=x, y=x[::-1] if plane else None, title=title)
+    for way, dimension in zip("xy", used, strict=False):
+        figure.axes[0].set(**{f"{way}label": f"$z_{{{dimension + 1}}}$"})
+    return figure
+
+
+def _most_used(model: VAE, dataset: Dataset) -> list[int]:
+    """The two latent dimensions of the largest KL, in their order; the only one if K is 1."""
+    spread = evaluate(model, _first(dataset.test, SHOWN)).kl_per_dimension
+    return sorted(np.argsort(spread)[::-1][:2].tolist())
+
+
+def _first(split: Split, count: int) -> Split:
+    if count < 1:
+        raise OptionError(f"the number of images is from 1 up, not {count}")
+    return split[:count]

@@ -1,0 +1,164 @@
+"""The whole state of a training run: in memory to go back to, in a file to resume from."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from tinyvae.autograd.tensor import check_finite
+from tinyvae.backend import Array
+from tinyvae.checkpoint import load_tensors, save_tensors
+from tinyvae.data.dataset import Split
+from tinyvae.errors import RunError
+from tinyvae.models.vae import VAE
+from tinyvae.optim import Adam
+
+Row: TypeAlias = dict[str, Any]
+"""What is logged of an epoch; see `tinyvae.training.fit`."""
+
+Snapshot: TypeAlias = tuple[dict[str, Array], int, int, int, list[float]]
+
+
+class RunState:
+    """Where a run stands. All randomness is a function of (seed, epoch, step), so this is all.
+
+    Attributes
+    ----------
+    model : VAE
+    optimiser : Adam
+    epoch, step : int
+        The epoch under way, counted from 1, and its steps that are done.
+    sums : list of float
+        Of the cross-entropy and the KL over those steps.
+    history : list of dict
+        A row for each epoch that is complete.
+    best, best_loss, best_epoch : (P,) array, float, int
+        Parameters, validation loss and number of the best epoch.
+    """
+
+    def __init__(self, model: VAE, learning_rate: float) -> None:
+        self.model, self.optimiser = model, Adam(model.parameters(), learning_rate)
+        self.epoch, self.step = 1, 0
+        self.sums = [0.0, 0.0]
+        self.history: list[Row] = []
+        self.best = self.optimiser.flat.values.copy()
+        self.best_loss, self.best_epoch = math.inf, 0
+
+    def end_epoch(self, row: Row) -> None:
+        """Log the epoch, note whether it is the best, and go on to the next."""
+        self.history.append(row)
+        if row.get("valid_loss", math.inf) < self.best_loss:
+            self.best = self.optimiser.flat.values.copy()
+            self.best_loss, self.best_epoch = row["valid_loss"], self.epoch
+        self.epoch, self.step, self.sums = self.epoch + 1, 0, [0.0, 0.0]
+
+    def take_best(self) -> None:
+        """Set the parameters to those of the best epoch."""
+        self._set({"parameters": self.best})
+
+    def check_finite(self) -> None:
+        """Raise NonFiniteError if a step of the optimiser has made a NaN or an infinity."""
+        for parameter in self.optimiser.flat.parameters:
+            check_finite("the optimiser", [parameter], parameter.array, "new values")
+        for name, vector in self.optimiser.state.items():
+            check_finite("the optimiser", ["the gradients"], vector, f"vector {name!r}")
+
+    # In memory
+
+    def snapshot(self) -> Snapshot:
+        """A copy of what the steps of an epoch change."""
+        vectors = {name: vector.copy() for name, vector in self._vectors().items()}
+        return vectors, self.optimiser.steps, self.epoch, self.step, list(self.sums)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go back to a `snapshot`, which stays as it is."""
+        vectors, self.optimiser.steps, self.epoch, self.step, sums = snapshot
+        self.sums = list(sums)
+        self._set(vectors)
+
+    def _vectors(self) -> dict[str, Array]:
+        return {"parameters": self.optimiser.flat.values, **self.optimiser.state}
+
+    def _set(self, values: dict[str, Array]) -> None:
+        vectors = self._vectors()
+        for name, value in values.items():
+            vectors[name][...] = value
+        self.optimiser.flat.announce()
+
+    # In a file
+
+    def save(self, path: Path, about: dict[str, Any]) -> None:
+        """Save everything, with the settings and the images of the run in ``about``."""
+        state = {
+            **about,
+            "optimiser_steps": self.optimiser.steps,
+            "epoch": self.epoch,
+            "step": self.step,
+            "sums": self.sums,
+            "best": [None if math.isinf(self.best_loss) else self.best_loss, self.best_epoch],
+            "history": self.history,
+        }
+        save_tensors(path, self._tensors(), state)
+
+    def load(self, path: Path, about: dict[str, Any]) -> None:
+        """Go on from what `save` has written.
+
+        Raises
+        ------
+        RunError
+            The file is not there or damaged, or it belongs to another model, other settings
+            or other images.
+        """
+        expected = {k: (v.shape, str(v.dtype)) for k, v in self._tensors().items()}
+        tensors, state = load_tensors(path, expected)
+        _check_same(state, about)
+        from_host, prefix = self.model.backend.from_host, "model."
+        self.model.load_state_dict(
+            {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        )
+        self._set({name: from_host(tensors[f"adam.{name}"]) for name in self.optimiser.state})
+        self.best = from_host(tensors["best"])
+        self.optimiser.steps, self.history = state["optimiser_steps"], state["history"]
+        self.epoch, self.step, self.sums = state["epoch"], state["step"], state["sums"]
+        loss, self.best_epoch = state["best"]
+        self.best_loss = math.inf if loss is None else loss
+
+    def _tensors(self) -> dict[str, np.ndarray]:
+        to_host = self.model.backend.to_host
+        tensors = {f"model.{name}": array for name, array in self.model.state_dict().items()}
+        tensors |= {f"adam.{name}": to_host(v) for name, v in self.optimiser.state.items()}
+        return tensors | {"best": to_host(self.best)}
+
+
+def fingerprint(split: Split | None) -> list[int]:
+    """The shape of the images, and a checksum over about 1,000 of them."""
+    if split is None:
+        return []
+    some = split.images[:: max(1, len(split) // 1000)]
+    return [*split.images.shape, zlib.crc32(np.ascontiguousarray(some).data)]
+
+
+def _check_same(saved: dict[str, Any], about: dict[str, Any]) -> None:
+    """Only the number of epochs may differ from those of the checkpoint: no step rests on it."""
+    begun, wanted = saved["settings"], about["settings"]
+    for name in sorted((begun.keys() | wanted.keys()) - {"epochs"}):
+        if begun.get(name) != wanted.get(name):
+            raise RunError(
+                f"this run began with {name} = {begun.get(name)!r}, not {wanted.get(name)!r}: "
+                "resume with the same settings, or start a new run"
+            )
+    if (done := saved["epoch"] - (saved["step"] == 0)) > wanted["epochs"]:
+        raise RunError(
+            f"this run has come to epoch {done}, past epochs = {wanted['epochs']!r}: resume with "
+            "at least as many, or start a new run"
+        )
+    for part, images in about["images"].items():
+        if saved["images"][part] != images:
+            raise RunError(
+                f"the {part} images are not those that this run began with: resume with the same "
+                "ones, or start a new run"
+            )
