@@ -14,6 +14,7 @@ peak_mb         the most memory that the process held, in 10^6 bytes
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -101,7 +102,9 @@ def whole_process(name: str, seed: int, **config: Any) -> Row:
     start = time.perf_counter()
     with Contestant(name, **config) as contestant:
         row = contestant(seed=seed)
-    return {"contestant": name, "seed": seed} | row | {"process_s": time.perf_counter() - start}
+    process_s = time.perf_counter() - start
+    print(f"{name}, seed {seed}: {row['elbo']:.2f} nats, {process_s:.1f} s", file=sys.stderr)
+    return {"contestant": name, "seed": seed} | row | {"process_s": process_s}
 
 
 def floors(runs: list[Row], same_as_published: bool) -> list[Row]:

@@ -162,16 +162,26 @@ def test_a_loss_that_is_not_finite_on_the_validation_images_stops_the_run(
 def test_an_interrupted_run_does_not_save_what_is_not_finite(
     backend: Backend, tmp_path: Path
 ) -> None:
+    # The loss of the first step is finite; it is the step that takes the parameters to infinity.
     model, file = small_model(), tmp_path / "checkpoint"
-    spoil = PlantedIn(model, "decoder.layers.2.bias", np.nan, backend)
+    before = model.state_dict()
 
-    def interrupt(progress: Progress) -> None:
-        if (progress.epoch, progress.step) == (3, 1):
-            signal.raise_signal(signal.SIGINT)
+    def interrupt(_: Progress) -> None:
+        signal.raise_signal(signal.SIGINT)
 
-    with pytest.raises(NonFiniteError):
-        fit(model, IMAGES, checkpoint=file, callbacks=[spoil, interrupt], **SETTINGS)
-    assert_resumes_to(spoil.after_two_epochs, file)
+    with pytest.raises(NonFiniteError, match=r"epoch 1, step 1: the optimiser made .*\.weight \("):
+        fit(model, IMAGES, checkpoint=file, callbacks=[interrupt], learning_rate=1e39, **SETTINGS)
+    assert_same_weights(model.state_dict(), before)
+    assert not file.exists()
+
+
+def test_an_optimiser_that_overflows_is_named_before_it_is_saved(
+    backend: Backend, tmp_path: Path
+) -> None:
+    # The square of the gradient overflows, and then Adam stands still, with all else finite.
+    with pytest.raises(NonFiniteError, match=r"the optimiser made inf first, .* 'second'"):
+        fit(small_model(), IMAGES, checkpoint=tmp_path / "file", beta=1e25, **SETTINGS)
+    assert not (tmp_path / "file").exists()
 
 
 def test_a_fault_that_does_not_come_again_still_stops_the_run(

@@ -110,6 +110,12 @@ def test_static_pixels_are_drawn_once_and_dynamic_ones_anew_each_epoch(
     assert drawn["dynamic"][0] != drawn["dynamic"][1]
 
 
+def test_dynamic_pixels_do_not_repeat_even_for_equal_images(backend: Backend, spy: Spy) -> None:
+    fit(small_model(), np.stack([IMAGES[0]] * 22), epochs=2, batch=8, binarise="dynamic")
+    first, second = (rows.tolist() for rows in spy.epochs(3))
+    assert first != second
+
+
 @pytest.mark.parametrize("kind", ["uint8", "float32"])
 def test_dynamic_pixels_have_their_grey_values_on_average(spy: Spy, kind: str) -> None:
     image = IMAGES[0] if kind == "uint8" else (IMAGES[0] / 255).astype("float32")

@@ -72,7 +72,7 @@ def _count(help: str, low: int = 1, high: int = 1000) -> Any:
 
 def _option(help: str, default: str, **more: Any) -> Any:
     """An option whose default is None, so that --resume sees which ones were given."""
-    return typer.Option(help=help, show_default=default, **more)
+    return typer.Option(help=f"{help} Default: {default}.", **more)
 
 
 @app.command()
@@ -192,8 +192,8 @@ class _Display:
         self.told, total = True, now.settings.epochs
         if self.terminal:
             done = now.epoch - 1 + (1 if now.row else now.step / now.steps)
-            text = {"description": _row(now.row)} if now.row else {}
-            self.bar.update(self.task, total=total, completed=done, **text)
+            text = _row(now.row) if now.row else None
+            self.bar.update(self.task, total=total, completed=done, description=text)
         elif now.row and (now.epoch * LINES % total < LINES or now.epoch == 1):
             _say(f"epoch {now.epoch} of {total}: {_row(now.row)}")
 

@@ -273,7 +273,10 @@ class Run:
                 f"{self.path} is not a run folder: it has no config.json; name a folder that "
                 "`tinyvae train` has made, such as runs/digits"
             )
-        content = load_json(path)
+        try:
+            content = load_json(path)
+        except RecursionError as error:
+            raise RunError(f"cannot read {path}: it is nested too deeply; train again") from error
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             found = content.get("format") if isinstance(content, dict) else None
             raise RunError(

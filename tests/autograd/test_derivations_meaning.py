@@ -186,3 +186,11 @@ def test_the_gaussians_refuse_to_broadcast_too(backend):
             OPS[name](*operands)
     with pytest.raises(ShapeError, match="gaussian_log_likelihood"):
         derivations.gaussian_log_likelihood(a, b, a)
+
+
+def test_a_wide_gaussian_takes_a_far_point_though_its_distance_squared_overflows(backend):
+    x, mean = Tensor([1e25]), Tensor([0.0])
+    got = derivations.gaussian_log_likelihood(x, mean, 80.0).item()
+    assert got == pytest.approx(
+        -(1e25**2 / math.exp(80) + 80 + math.log(2 * math.pi)) / 2, rel=1e-6
+    )

@@ -244,7 +244,7 @@ def gaussian_log_likelihood(x: Array, mean: Array, log_variance: Array) -> Value
     logs = xp.asarray(log_variance, dtype=x.dtype)
     r, precision = x - mean, xp.exp(-logs)
     pull = r * precision
-    square = pull * r  # in this order, since r * r can underflow where r^2 / v does not
+    square = pull * r  # in this order, since r * r can overflow where r^2 / v does not
     return xp.sum(-(square + logs + LOG_2_PI) / 2, axis=-1), (
         lambda g: fit(g[..., None] * -pull, x),
         lambda g: fit(g[..., None] * pull, mean),

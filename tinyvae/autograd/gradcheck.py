@@ -10,7 +10,7 @@ import numpy as np
 
 from tinyvae.autograd.lift import no_grad, op
 from tinyvae.autograd.tensor import Tensor
-from tinyvae.errors import DtypeError, GraphError, NonFiniteError
+from tinyvae.errors import BackendError, DtypeError, GraphError, NonFiniteError, ShapeError
 
 EPSILON = float(np.finfo(np.float64).eps)
 
@@ -134,13 +134,16 @@ def gradcheck(
 
 
 def _checked_input(k: int, x: Any) -> Tensor:
-    array = x._array if isinstance(x, Tensor) else x
+    array = x.array if isinstance(x, Tensor) else x
     if str(getattr(array, "dtype", "float64")) != "float64":
         raise DtypeError(
             f"argument {k} is of {array.dtype}; gradients are checked in float64: "
             "pass it as .astype('float64')"
         )
-    return Tensor(array, dtype="float64", requires_grad=True, name=f"argument {k}")
+    tensor = Tensor(array, dtype="float64", requires_grad=True, name=f"argument {k}")
+    if not tensor.size:
+        raise ShapeError(f"argument {k} of shape {tensor.shape} is empty: nothing to check")
+    return tensor
 
 
 def _of_tensors(function: Callable[..., Any], tensors: list[Tensor]) -> Callable[..., Any]:
@@ -148,9 +151,18 @@ def _of_tensors(function: Callable[..., Any], tensors: list[Tensor]) -> Callable
     try:
         with no_grad():
             bare = isinstance(function(*tensors), tuple)
-    except TypeError:  # as when a function of NumPy arrays is given Tensors
-        bare = True
+    except (TypeError, BackendError):  # as when a function of arrays is given Tensors
+        bare = _is_bare(function, tensors)
+        if not bare:
+            raise
     return op(function) if bare else function
+
+
+def _is_bare(function: Callable[..., Any], tensors: list[Tensor]) -> bool:
+    try:
+        return isinstance(function(*(x.array for x in tensors)), tuple)
+    except Exception:  # then it works on neither, and the first error says why
+        return False
 
 
 def _gradient(x: Tensor) -> np.ndarray:
@@ -160,15 +172,16 @@ def _gradient(x: Tensor) -> np.ndarray:
 
 def _differences(
     function: Callable[..., Any], tensors: list[Tensor], k: int, upstream: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The five-point differences for every element of argument k, and the steps taken."""
     point = tensors[k].numpy()
-    slopes, steps = np.empty_like(point), np.empty_like(point)
+    slopes, steps, spans = (np.empty_like(point) for _ in range(3))
     for index in np.ndindex(point.shape):
         steps[index] = h = max(1e-3, 1e-5 * abs(point[index]))
         f = {s: _moved(function, tensors, k, index, s * h, upstream) for s in (-2, -1, 1, 2)}
         slopes[index] = (8 * (f[1] - f[-1]) - (f[2] - f[-2])) / (12 * h)
-    return slopes, steps
+        spans[index] = (max(f.values()) - min(f.values())) / (4 * h)
+    return slopes, steps, spans
 
 
 def _moved(
@@ -193,13 +206,14 @@ def _worst(
     pullback: np.ndarray,
     differences: np.ndarray,
     steps: np.ndarray,
+    spans: np.ndarray,
     round_off: float,
     tolerance: float,
 ) -> WorstElement:
     both = np.stack([pullback, differences])
     if not np.isfinite(both).all():
         raise NonFiniteError(f"the gradient of argument {k} is not finite at this point")
-    scale = float(np.abs(both).max(initial=0)) or 1.0
+    scale = float(max(np.abs(both).max(initial=0), spans.max(initial=0))) or 1.0
     errors = np.abs(pullback - differences) / scale
     index = np.unravel_index(int(errors.argmax()), errors.shape)
     where = tuple(int(i) for i in index)

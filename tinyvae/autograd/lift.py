@@ -6,12 +6,13 @@ import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from numbers import Real
 from typing import Any, TypeAlias
 
 from tinyvae import backend as backends
 from tinyvae.autograd.tensor import OPS, Node, Operand, Tensor, check_finite, tracing
 from tinyvae.backend import Array, Backend
-from tinyvae.errors import DtypeError, ShapeError
+from tinyvae.errors import DtypeError, GraphError, ShapeError, TinyvaeError
 
 ValueAndPullback: TypeAlias = tuple[Array, Any]
 """What an op returns: its value, and its pullback or a tuple of them, one for each input."""
@@ -64,10 +65,15 @@ def _lift(
         arrays = [x._array if isinstance(x, Tensor) else x for x in operands]
         backend = _common_backend(name, arrays)
         try:
-            value, pullbacks = implementation(backend)(*arrays, **options)
+            made = implementation(backend)(*arrays, **options)
+        except TinyvaeError:
+            raise
         except ValueError as error:
             shapes = ", ".join(str(getattr(a, "shape", a)) for a in arrays)
             raise ShapeError(f"{name}: shapes {shapes} do not fit: {error}") from error
+        if not isinstance(made, tuple) or len(made) != 2:
+            raise GraphError(f"{name} must return its value and its pullback, not {made!r:.60}")
+        value, pullbacks = made
         return _record(name, operands, backend.asarray(value), pullbacks, in_place)
 
     lifted.bare = function  # type: ignore[attr-defined]
@@ -80,7 +86,7 @@ _AS_THEY_ARE = (Tensor, int, float)
 def _operand(x: Operand) -> Operand:
     if isinstance(x, Tensor):
         return x
-    return float(x) if isinstance(x, (bool, int, float)) else Tensor(x)
+    return float(x) if isinstance(x, Real) else Tensor(x)
 
 
 def _common_backend(name: str, arrays: list[Any]) -> Backend:

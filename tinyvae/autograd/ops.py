@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import itertools
 import math
+from numbers import Real
 from typing import Any
 
 from tinyvae import backend as backends
 from tinyvae.autograd.lift import ValueAndPullback, core_op
 from tinyvae.autograd.tensor import Operand, Tensor
 from tinyvae.backend import Array
-from tinyvae.errors import OptionError, ShapeError
+from tinyvae.errors import DtypeError, OptionError, ShapeError
 
 
 def namespace(*arrays: Any) -> Any:
@@ -69,6 +70,11 @@ def negative(x: Array) -> ValueAndPullback:
 @core_op()
 def power(x: Array, *, exponent: float) -> ValueAndPullback:
     """x to the power of a number n: n x^(n-1); 0 for n = 0, also at x = 0."""
+    if not isinstance(exponent, Real):
+        raise DtypeError(
+            f"the exponent is a number, not {type(exponent).__name__}; for a tensor b, "
+            "a to the power of b is tv.exp(b * tv.log(a))"
+        )
     n = float(exponent)
     return x**n, lambda g: g * (n * x ** (n - 1)) if n else g * 0
 
@@ -105,6 +111,8 @@ def matmul(a: Array, b: Array) -> ValueAndPullback:
 @core_op(in_place=True)
 def affine(x: Array, weight: Array, bias: Array) -> ValueAndPullback:
     """X W + b: rows x (B, I), weight (I, O), bias (O,), result (B, O)."""
+    if x.ndim != 2 or weight.ndim != 2 or bias.shape != weight.shape[1:]:
+        raise ShapeError("affine takes x (B, I), weight (I, O) and bias (O,)")
     xp = namespace(x)
     y = x @ weight
     y += bias
@@ -231,6 +239,8 @@ def sum(x: Array, *, axis: Any = None, keepdims: bool = False) -> ValueAndPullba
 @core_op()
 def mean(x: Array, *, axis: Any = None, keepdims: bool = False) -> ValueAndPullback:
     """The mean over ``axis``; every term gets the gradient over their number."""
+    if not x.size:
+        raise ShapeError("there is no mean of nothing")
     xp = namespace(x)
     y = xp.mean(x, axis=axis, keepdims=keepdims)
     share = y.size / x.size
@@ -255,7 +265,7 @@ def logsumexp(x: Array, *, axis: Any = -1, keepdims: bool = False) -> ValueAndPu
     """log of the sum of e^x, with the largest x taken out first; softmax."""
     xp = namespace(x)
     top = xp.max(x, axis=axis, keepdims=True)
-    top = xp.where(xp.isfinite(top), top, top * 0) if top.size else top
+    top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
     total = xp.sum(xp.exp(x - top), axis=axis, keepdims=True)
     y = xp.log(total) + top  # with the reduced axes kept
     value = y if keepdims else y.reshape(xp.sum(x, axis=axis).shape)
@@ -280,14 +290,14 @@ def log_softmax(x: Array, *, axis: int = -1) -> ValueAndPullback:
     return y, lambda g: g - xp.exp(y) * xp.sum(g, axis=axis, keepdims=True)
 
 
-# Shapes
+# Shapes: each value is a copy, since a view would change with its base unnoticed
 
 
 @core_op()
 def reshape(x: Array, *, shape: Any) -> ValueAndPullback:
     """The same elements in another shape, in row-major order."""
     flat = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple) else shape
-    return x.reshape(flat), lambda g: g.reshape(x.shape)
+    return x.reshape(flat).copy(), lambda g: g.reshape(x.shape)
 
 
 @core_op()
@@ -295,13 +305,13 @@ def transpose(x: Array, *, axes: tuple[int, ...] | None = None) -> ValueAndPullb
     """The axes in another order, in reverse for None; the gradient goes back the same way."""
     order = tuple(k % x.ndim for k in axes) if axes else tuple(reversed(range(x.ndim)))
     back = tuple(order.index(k) for k in range(x.ndim))
-    return x.transpose(order), lambda g: g.transpose(back)
+    return x.transpose(order).copy(), lambda g: g.transpose(back)
 
 
 @core_op()
 def broadcast_to(x: Array, *, shape: tuple[int, ...]) -> ValueAndPullback:
     """``x`` repeated to ``shape`` as broadcasting does; the sum over what was repeated."""
-    return namespace(x).broadcast_to(x, shape), lambda g: fit(g, x)
+    return namespace(x).broadcast_to(x, shape).copy(), lambda g: fit(g, x)
 
 
 @core_op()
@@ -317,7 +327,7 @@ def getitem(x: Array, *, index: Any) -> ValueAndPullback:
     """``x[index]`` by NumPy's rules; the gradient adds up where an element was taken twice."""
     index = index if isinstance(index, tuple) else (index,)
     picks = any(not (i is None or i is ... or isinstance(i, (int, slice))) for i in index)
-    where = tuple(_on_backend(i, x) for i in index) if picks else index
+    where = _on_backend(index, x) if picks else index
 
     def pullback(g: Array) -> Array:
         xp = namespace(x)
@@ -328,14 +338,19 @@ def getitem(x: Array, *, index: Any) -> ValueAndPullback:
             gx[where] = g
         return gx
 
-    return x[where], pullback
+    return (x[where] if picks else x[where].copy()), pullback
 
 
-def _on_backend(i: Any, x: Array) -> Any:
-    """An index of lists or host arrays as an array beside ``x``, its range checked on the host."""
-    if i is None or i is ... or isinstance(i, (int, slice)):
-        return i
-    return backends.of(x).asarray(i)
+def _on_backend(index: tuple[Any, ...], x: Array) -> tuple[Any, ...]:
+    """The index with its lists and host arrays moved beside ``x``.
+
+    They are tried on the host first, since a GPU wraps an index out of range in silence.
+    """
+    backend, host = backends.of(x), backends.get("numpy")
+    moved = [isinstance(i, (list, host.array_type)) for i in index]
+    if all(is_moved or not hasattr(i, "dtype") for i, is_moved in zip(index, moved, strict=True)):
+        host.xp.broadcast_to(0, x.shape)[index]
+    return tuple(backend.asarray(i) if m else i for i, m in zip(index, moved, strict=True))
 
 
 @core_op()
@@ -365,9 +380,10 @@ def split(x: Operand, parts: int, axis: int = -1) -> list[Tensor]:
     [(1, 2), (1, 2)]
     """
     x = x if isinstance(x, Tensor) else Tensor(x)
+    if not -x.ndim <= axis < x.ndim:
+        raise ShapeError(f"split: shape {x.shape} has no axis {axis}")
     axis %= x.ndim
-    length, rest = divmod(x.shape[axis], parts)
-    if rest:
+    if parts < 1 or x.shape[axis] % parts:
         raise ShapeError(f"split: axis {axis} of shape {x.shape} is no multiple of {parts}")
-    lead = (slice(None),) * axis
+    length, lead = x.shape[axis] // parts, (slice(None),) * axis
     return [x[(*lead, slice(k * length, (k + 1) * length))] for k in range(parts)]

@@ -29,6 +29,11 @@ class Node:
     def __init__(self, op: str, inputs: Any, pullbacks: Any, in_place: bool) -> None:
         self.op, self.inputs, self.in_place = op, inputs, in_place
         self.pullbacks = pullbacks if isinstance(pullbacks, tuple) else (pullbacks,)
+        if len(self.pullbacks) != len(inputs):
+            raise GraphError(
+                f"{op} has {len(inputs)} inputs but {len(self.pullbacks)} pullbacks: it returns "
+                "its value and a tuple with one for each input"
+            )
         self.versions = [x.version if isinstance(x, Tensor) else 0 for x in inputs]
 
     def check_unchanged(self, output: Tensor) -> None:
@@ -160,7 +165,7 @@ class Tensor:
 
     @property
     def data(self) -> Array:
-        """The array itself, to write to as well: a change between forward and backward is noticed."""
+        """The array itself, to write to as well: a change before backward is noticed."""
         if self._snapshot is None:
             self._snapshot = self._array.copy()
         return self._array
@@ -198,6 +203,12 @@ class Tensor:
 
     def __float__(self) -> float:
         return self.item()
+
+    def __bool__(self) -> bool:
+        return self.item() != 0
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError("a Tensor is not turned into an array silently: use .numpy()")
 
     def detach(self) -> Tensor:
         """The same values without history; a copy, so that changing one leaves the other."""
@@ -326,6 +337,8 @@ class Tensor:
 def _own_copy(data: Any, dtype: str | None) -> Array:
     if dtype not in (None, *FLOATS):
         raise DtypeError(f"a Tensor is of float32 or float64, not {dtype!r}")
+    if data is None:
+        raise DtypeError("a Tensor is made of numbers, not of None")
     if not hasattr(data, "dtype"):
         return backends.get().xp.asarray(data, dtype=dtype or "float32")
     if str(data.dtype) not in FLOATS and dtype is None:
@@ -386,6 +399,10 @@ def _accumulate(leaf: Tensor, gradient: Array) -> None:
 
 
 def _checked(node: Node, x: Tensor, gradient: Array) -> Array:
+    if not hasattr(gradient, "dtype"):
+        raise GraphError(
+            f"the pullback of {node.op} returned {gradient!r:.40} for {x.label}, and no array"
+        )
     if gradient.shape != x._array.shape or gradient.dtype != x._array.dtype:
         raise GraphError(
             f"the pullback of {node.op} made a gradient of shape {gradient.shape} and "
@@ -434,11 +451,16 @@ def _upstream(root: Tensor, upstream: Operand) -> Array:
             )
         return xp.ones_like(root._array)
     given = upstream if isinstance(upstream, Tensor) else Tensor(upstream, dtype=root.dtype)
-    if given.shape != root.shape or given.backend is not root.backend:
-        raise ShapeError(
-            f"the upstream gradient of shape {given.shape} on {given.backend.name!r} does not fit "
-            f"{root.label} on {root.backend.name!r}"
-        )
+    if given.backend is not root.backend:
+        raise backends.mixed(root.backend.name, given.backend.name, "backward(upstream)")
+    text = (
+        f"the upstream gradient of shape {given.shape} and {given.dtype} does not fit "
+        f"{root.label} of {root.dtype}"
+    )
+    if given.shape != root.shape:
+        raise ShapeError(text)
+    if given.dtype != root.dtype:
+        raise DtypeError(text)
     return given._array
 
 
