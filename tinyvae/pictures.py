@@ -59,18 +59,33 @@ def interpolation(model: VAE, dataset: Dataset, rows: int = 6, steps: int = 11) 
 
 
 def latent(model: VAE, dataset: Dataset) -> Figure:
-    """The posterior means of up to 2,000 images, the test images first."""
+    """The posterior means of up to 2,000 images, the test images first.
+
+    Their colours are the classes; or, where the labels are factors, the one that a linear
+    function of the means tells best.
+    """
     parts = [_first(dataset.test, SHOWN)]
     if rest := SHOWN - len(parts[0]):
         parts.append(_first(dataset.train, rest))
     means = np.concatenate([model.embed(part.images)[0] for part in parts])
+    labels, name = _labels(parts), ""
+    if labels is not None and dataset.factor_names:
+        best = _best_told(means, labels)
+        labels, name = labels[:, best], dataset.factor_names[best]
+    title = f"Latent space: the posterior means of {len(means):,} images"
+    return plots.latent(means, labels, factor_name=name.replace("_", " "), title=title)
+
+
+def _labels(parts: list[Split]) -> np.ndarray | None:
     labels = [part.labels for part in parts if part.labels is not None]
-    return plots.latent(
-        means,
-        np.concatenate(labels) if len(labels) == len(parts) else None,
-        factor_name=dataset.factor_names[0] if dataset.factor_names else "",
-        title=f"Latent space: the posterior means of {len(means):,} images",
-    )
+    return np.concatenate(labels) if len(labels) == len(parts) else None
+
+
+def _best_told(means: np.ndarray, factors: np.ndarray) -> int:
+    """The factor of which least squares on the means explains the largest share, by R^2."""
+    inputs = np.column_stack([means, np.ones(len(means))])  # (N, K + 1)
+    residues = factors - inputs @ np.linalg.lstsq(inputs, factors)[0]  # (N, F)
+    return int(np.argmin(residues.var(axis=0) / np.maximum(factors.var(axis=0), 1e-12)))
 
 
 def manifold(model: VAE, dataset: Dataset, side: int = 20) -> Figure:

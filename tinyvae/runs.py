@@ -75,7 +75,7 @@ class Config:
     backend: str = "numpy"
 
     def __post_init__(self) -> None:
-        if min(self.latent, *self.hidden) < 1:
+        if min((self.latent, *self.hidden)) < 1:
             raise OptionError(
                 f"latent and hidden are sizes from 1 up, not {self.latent} and {self.hidden}"
             )
@@ -220,8 +220,8 @@ class Run:
             yield
         except BaseException:
             if not self.has_state:
-                (self / "config.json").unlink(missing_ok=True)
-                with contextlib.suppress(OSError):  # it holds something else
+                with contextlib.suppress(OSError):  # the folder may hold something else
+                    (self / "config.json").unlink(missing_ok=True)
                     self.path.rmdir()
             raise
 
@@ -284,7 +284,7 @@ class Run:
                 "version of tinyvae that wrote it, or train again"
             )
         try:
-            return _config(content), tuple(_sizes(content, "image_shape"))
+            return _config(content), _image_shape(content)
         except OptionError as error:
             raise RunError(f"{path} was altered: {error}; mend it, or train again") from error
 
@@ -310,6 +310,13 @@ def _config(content: dict[str, Any]) -> Config:
             raise OptionError(f"{field.name} is {value!r}, not of type {field.type}")
         values.setdefault(field.name, value)
     return Config(**values)
+
+
+def _image_shape(content: dict[str, Any]) -> tuple[int, ...]:
+    shape = tuple(_sizes(content, "image_shape"))
+    if len(shape) not in (2, 3):
+        raise OptionError(f"image_shape is {shape}, not (H, W) or (H, W, 3)")
+    return shape
 
 
 def _sizes(content: dict[str, Any], name: str) -> list[int]:

@@ -93,9 +93,7 @@ def test_dynamic_binarisation_keeps_the_expected_cross_entropy(backend: Backend)
     wanted = 0.2 * low + 0.8 * high
     assert evaluate(model, grey).cross_entropy == pytest.approx(wanted, rel=1e-5)
     drawn = evaluate(model, grey, dynamic=True).cross_entropy
-    assert 0 < abs(drawn - wanted) < 5 * standard_error
-    ones = drawn / (low - high) - high / (low - high)  # the share of pixels drawn as 1
-    assert ones * count == pytest.approx(round(ones * count), abs=0.5)
+    assert standard_error / 1000 < abs(drawn - wanted) < 5 * standard_error
 
 
 @pytest.mark.parametrize("dynamic", [False, True])

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from tinyvae.backend.base import Backend
-from tinyvae.backend.numpy_kernels import KERNELS
+from tinyvae.backend.numpy_kernels import KERNELS, keep_freed_memory
 
 
 def load() -> Backend:
     """The backend of the host; it is always there."""
+    keep_freed_memory()
     return Backend("numpy", np, np.ndarray, np.asarray, np.asarray, host=True, kernels=KERNELS)

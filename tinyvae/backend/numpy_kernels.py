@@ -116,5 +116,3 @@ def keep_freed_memory() -> None:
 KERNELS: dict[str, Callable[..., Any]] = {
     kernel.__name__: kernel for kernel in (bernoulli_cross_entropy, kl_standard_normal, adam)
 }
-
-keep_freed_memory()

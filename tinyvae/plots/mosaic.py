@@ -58,12 +58,12 @@ def enlarged(pixels: np.ndarray, columns: int) -> np.ndarray:
         return pixels.repeat(factor, axis=-3).repeat(factor, axis=-2)
     down, across = _cubic(height, factor), _cubic(width, factor)
     smooth = np.einsum("ah,...hwc,bw->...abc", down, pixels, across, optimize=True)
-    return smooth.clip(0, 255).round().astype(np.uint8)
+    return np.asarray(smooth.clip(0, 255).round(), np.uint8)
 
 
 def is_small(pixels: np.ndarray) -> bool:
     """Whether the images (..., H, W, 3) are of the kind that is enlarged smoothly."""
-    return max(pixels.shape[-3:-1]) < SMALL
+    return bool(max(pixels.shape[-3:-1]) < SMALL)
 
 
 def _cubic(size: int, factor: int) -> np.ndarray:
