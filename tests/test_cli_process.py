@@ -112,6 +112,7 @@ def test_without_a_display_a_home_or_letters_beyond_ascii_training_goes_to_the_e
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    monkeypatch.setenv("MPLBACKEND", "qtagg-that-is-not-there")
     monkeypatch.setenv("MPLCONFIGDIR", str(folder / "matplotlib"))
     Path("tiny.npz").rename("zähl.npz")
     options = ("--data", "zähl.npz", "--hidden", "8", "--epochs", "1", "--batch", "8")

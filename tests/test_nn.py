@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -149,18 +150,15 @@ def test_glorots_draws_stay_within_their_bound(backend: Backend) -> None:
     assert 0.99 * bound < draws.max() <= bound * (1 + 1e-6)
 
 
-def test_layers_before_a_kink_begin_with_hes_draws_and_the_last_with_glorots(
-    backend: Backend,
+@pytest.mark.parametrize("initialise", [glorot_uniform, he_normal])
+def test_the_layers_of_an_mlp_begin_with_the_draws_asked_for(
+    backend: Backend, initialise: Callable[..., object]
 ) -> None:
-    for name, first in (("relu", he_normal), ("tanh", glorot_uniform)):
-        noise = Noise(5)
-        wanted = [
-            backend.to_host(first(40, 30, noise)),
-            backend.to_host(glorot_uniform(30, 20, noise)),
-        ]
-        mlp = MLP((40, 30, 20), Noise(5), name)
-        for layer, weight in zip(mlp.layers[::2], wanted, strict=True):
-            np.testing.assert_array_equal(layer.weight.numpy(), weight)
+    noise = Noise(5)
+    wanted = [backend.to_host(initialise(*fans, noise)) for fans in ((40, 30), (30, 20))]
+    mlp = MLP((40, 30, 20), Noise(5), "relu", initialise)
+    for layer, weight in zip(mlp.layers[::2], wanted, strict=True):
+        np.testing.assert_array_equal(layer.weight.numpy(), weight)
 
 
 # Names, states, moves

@@ -145,7 +145,7 @@ def test_the_log_of_an_epoch_is_what_evaluate_says(backend: Backend) -> None:
 def test_static_validation_images_are_drawn_once(backend: Backend) -> None:
     model = small_model()
     row = fit(model, IMAGES, OTHERS, epochs=1, batch=8, seed=5, binarise="static")[-1]
-    drawn = Split(OTHERS).binarised(Noise(5, "static", "valid", backend="numpy"))
+    drawn = Split(OTHERS).binarised(Noise(5, "binarise", "valid", backend="numpy"))
     assert row["valid_loss"] == tv.evaluate(model, drawn, 5).loss
 
 

@@ -14,14 +14,16 @@ __version__ = "0.1.0"
 
 # Where each public name lives; it is imported when it is first used, so that
 # `import tinyvae` stays about as quick as `import numpy`.
+# fmt: off
 _HOMES = {
     "tinyvae.backend": ("Backend", "use"),
     "tinyvae.autograd": ("GradientReport", "Tensor", "gradcheck", "no_grad", "op"),
     "tinyvae.autograd.ops": (
-        "abs add affine astype broadcast_to concatenate divide elu exp gelu getitem leaky_relu log "
-        "log_softmax logsumexp matmul max maximum mean multiply negative power relu reshape sigmoid "
-        "softmax softplus split sqrt stack subtract sum tanh transpose"
-    ).split(),
+        "abs", "add", "affine", "astype", "broadcast_to", "concatenate", "divide", "elu", "exp",
+        "gelu", "getitem", "leaky_relu", "log", "log_softmax", "logsumexp", "matmul", "max",
+        "maximum", "mean", "multiply", "negative", "power", "relu", "reshape", "sigmoid",
+        "softmax", "softplus", "split", "sqrt", "stack", "subtract", "sum", "tanh", "transpose",
+    ),
     "tinyvae.autograd.derivations": (
         "bernoulli_cross_entropy",
         "gaussian_log_likelihood",
@@ -38,6 +40,7 @@ _HOMES = {
     "tinyvae.evaluation.elbo": ("evaluate",),
     "tinyvae.plots": ("graph",),
 }
+# fmt: on
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 _ROOMS = (
     "autograd",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import platform
 import shlex
 import shutil
@@ -174,7 +175,7 @@ class _Display:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
-        columns = (TextColumn("epoch"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn())
+        columns = (TextColumn("epoch"), MofNCompleteColumn(), BarColumn(20), TimeRemainingColumn())
         self.terminal, self.told = _console().is_terminal, False
         self.bar = Bar(*columns, TextColumn("{task.description}"), console=_console())
         self.task = self.bar.add_task("", total=None)
@@ -192,7 +193,7 @@ class _Display:
         self.told, total = True, now.settings.epochs
         if self.terminal:
             done = now.epoch - 1 + (1 if now.row else now.step / now.steps)
-            text = _row(now.row) if now.row else None
+            text = now.row and f"-ELBO {now.row.get('valid_loss', now.row['train_loss']):.2f}"
             self.bar.update(self.task, total=total, completed=done, description=text)
         elif now.row and (now.epoch * LINES % total < LINES or now.epoch == 1):
             _say(f"epoch {now.epoch} of {total}: {_row(now.row)}")
@@ -366,6 +367,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):  # a letter that the terminal lacks stops nothing
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    os.environ["MPLBACKEND"] = "agg"  # no picture is ever shown, so none needs a display
     try:
         app()
     except TinyvaeError as error:

@@ -14,6 +14,7 @@ from tinyvae.errors import OptionError, RunError, ShapeError
 from tinyvae.noise import Noise
 
 Activation: TypeAlias = Callable[[Tensor], Tensor]
+Initialise: TypeAlias = Callable[[int, int, Noise], Array]
 ACTIVATIONS = ("relu", "tanh", "softplus", "sigmoid", "leaky_relu", "elu", "gelu")
 
 
@@ -135,7 +136,7 @@ class Dense(Module):
         fan_in: int,
         fan_out: int,
         noise: Noise,
-        initialise: Callable[[int, int, Noise], Array] = glorot_uniform,
+        initialise: Initialise = glorot_uniform,
     ) -> None:
         if min(fan_in, fan_out) < 1:
             raise OptionError(f"a dense layer joins at least 1 to 1, not {fan_in} to {fan_out}")
@@ -174,9 +175,11 @@ class MLP(Sequential):
     widths : sequence of int
         From the input to the output, for example ``(784, 400, 20)``.
     noise : Noise
-        Where the first weights are drawn: He's before a ReLU or its kin, Glorot's elsewhere.
+        Where the first weights are drawn.
     activation : str
         One of `ACTIVATIONS`.
+    initialise : callable
+        As for `Dense`.
 
     Examples
     --------
@@ -184,16 +187,19 @@ class MLP(Sequential):
     (1, 2)
     """
 
-    def __init__(self, widths: Sequence[int], noise: Noise, activation: str = "relu") -> None:
+    def __init__(
+        self,
+        widths: Sequence[int],
+        noise: Noise,
+        activation: str = "relu",
+        initialise: Initialise = glorot_uniform,
+    ) -> None:
         if activation not in ACTIVATIONS:
             raise OptionError(f"unknown activation {activation!r}; choose one of {ACTIVATIONS}")
-        kinked = activation in ("relu", "leaky_relu", "elu", "gelu")
-        inner = he_normal if kinked else glorot_uniform
-        *hidden, last = itertools.pairwise(widths)
         layers: list[Activation] = []
-        for fan_in, fan_out in hidden:
-            layers += [Dense(fan_in, fan_out, noise, inner), OPS[activation]]
-        super().__init__(*layers, Dense(*last, noise))
+        for fan_in, fan_out in itertools.pairwise(widths):
+            layers += [Dense(fan_in, fan_out, noise, initialise), OPS[activation]]
+        super().__init__(*layers[:-1])
 
 
 class FlatParameters:

@@ -33,11 +33,15 @@ class Terms(NamedTuple):
         A number: what is minimised, averaged over the batch.
     cross_entropy, kl : (B,) Tensor
         Per example; their sum is the negative ELBO, whatever weight the KL has in the loss.
+    mean, log_variance : (B, K) Tensor
+        Of q(z | x).
     """
 
     loss: Tensor
     cross_entropy: Tensor
     kl: Tensor
+    mean: Tensor
+    log_variance: Tensor
 
 
 def negative_elbo(
@@ -75,7 +79,7 @@ def negative_elbo(
     cross_entropy = bernoulli_cross_entropy(model.decode(z), x)  # (B,)
     kl = kl_standard_normal(mean, log_variance)  # (B,)
     charged = free_kl(mean, log_variance, free_bits) if free_bits else kl.mean()
-    return Terms(cross_entropy.mean() + beta * charged, cross_entropy, kl)
+    return Terms(cross_entropy.mean() + beta * charged, cross_entropy, kl, mean, log_variance)
 
 
 def kl_per_dimension(mean: Tensor, log_variance: Tensor) -> Tensor:

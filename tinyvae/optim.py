@@ -124,12 +124,16 @@ class Optimiser:
         return {"steps": self.steps, **vectors}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from where `state_dict` was taken."""
+        """Go on from where `state_dict` was taken; all of it or, after an error, none of it."""
         for name, vector in self.state.items():
-            if name not in state or state[name].shape != vector.shape:
-                raise RunError(f"the saved optimiser has no {name!r} of shape {vector.shape}")
-            vector[...] = self.backend.asarray(state[name], self.flat.values.dtype)
+            saved = state.get(name)
+            if saved is None or (saved.shape, saved.dtype) != (vector.shape, vector.dtype):
+                raise RunError(
+                    f"the saved optimiser has no {name!r} of {vector.dtype}, shape {vector.shape}"
+                )
         self.steps = int(state["steps"])
+        for name, vector in self.state.items():
+            vector[...] = self.backend.from_host(state[name])
 
 
 class SGD(Optimiser):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 
@@ -45,6 +46,9 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for name, kind in get_type_hints(Settings).items():
+            if kind in (int, float):
+                object.__setattr__(self, name, _number(name, kind, getattr(self, name)))
         for name in ("epochs", "batch"):
             if getattr(self, name) < 1:
                 raise OptionError(f"{name} is a number from 1 up, not {getattr(self, name)}")
@@ -53,6 +57,15 @@ class Settings:
                 raise OptionError(f"{name} is a number from 0 up, not {getattr(self, name)}")
         if self.binarise not in BINARISE:
             raise OptionError(f"binarise is one of {BINARISE}, not {self.binarise!r}")
+
+
+def _number(name: str, kind: type, value: Any) -> Any:
+    """``value`` as a plain number that JSON can hold; NumPy's numbers are welcome."""
+    try:
+        return operator.index(value) if kind is int else float(value)
+    except TypeError:
+        wanted = "a whole number" if kind is int else "a number"
+        raise OptionError(f"{name} is {wanted}, not {value!r}") from None
 
 
 @dataclass(frozen=True)
@@ -167,9 +180,9 @@ class Trainer:
     ) -> None:
         _check_data(model, train, valid, settings)
         if settings.binarise == "static":
-            train = train.binarised(Noise(settings.seed, "static", "train", backend="numpy"))
+            train = train.binarised(Noise(settings.seed, "binarise", "train", backend="numpy"))
             valid = valid and valid.binarised(
-                Noise(settings.seed, "static", "valid", backend="numpy")
+                Noise(settings.seed, "binarise", "valid", backend="numpy")
             )
         self.model, self.train, self.valid, self.settings = model, train, valid, settings
         self.callbacks, self.checkpoint = callbacks, checkpoint
@@ -298,7 +311,7 @@ class Trainer:
         self.state.restore(good)
         return NonFiniteError(
             f"epoch {self.state.epoch}, step {step}: {error}. The model is back where the epoch "
-            "began; try a smaller learning rate, --clip, or KL warm-up"
+            "began; try a smaller learning rate"
         )
 
     # What is kept

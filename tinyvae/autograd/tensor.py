@@ -34,7 +34,7 @@ class Node:
                 f"{op} has {len(inputs)} inputs but {len(self.pullbacks)} pullbacks: it returns "
                 "its value and a tuple with one for each input"
             )
-        self.versions = [x.version if isinstance(x, Tensor) else 0 for x in inputs]
+        self.versions = tuple(x.version if isinstance(x, Tensor) else 0 for x in inputs)
 
     def check_unchanged(self, output: Tensor) -> None:
         """Refuse to differentiate with values that are no longer those of the forward pass."""

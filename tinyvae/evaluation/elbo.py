@@ -80,10 +80,10 @@ def evaluate(model: VAE, split: Split, seed: int = 0, dynamic: bool = False) -> 
             x = Tensor.wrap(model.backend.from_host(rows))
             draws = noise.normal((len(rows), model.latent), model.dtype)
             terms = negative_elbo(model, x, draws)
-            sums += [float(part.numpy().sum(dtype=np.float64)) for part in terms[1:]]
-            mean, log_variance = model.encode(x)
-            spread += len(rows) * kl_per_dimension(mean, log_variance).numpy()
-            means.append(mean.numpy())
+            parts = (terms.cross_entropy, terms.kl)
+            sums += [float(part.numpy().sum(dtype=np.float64)) for part in parts]
+            spread += len(rows) * kl_per_dimension(terms.mean, terms.log_variance).numpy()
+            means.append(terms.mean.numpy())
     variances = np.concatenate(means).var(axis=0, dtype=np.float64)
     cross_entropy, kl = (sums / len(split)).tolist()
     return Evaluation(
