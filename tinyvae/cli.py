@@ -13,25 +13,21 @@ from collections.abc import Iterator
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.markup import escape
 
-from tinyvae import __version__
+from tinyvae import __version__, console
 from tinyvae.errors import TinyvaeError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from rich.console import Console
-    from rich.table import Table
 
-    from tinyvae.runs import Config, Run
-    from tinyvae.training import Progress
+    from tinyvae.config import Config
+    from tinyvae.runs import Run
 
 RUNS = Path("runs")
-LINES = 10  # that a run prints where there is no terminal
-WIDE = 200  # letters of a line there, so that no row of a table is broken
 
 app = typer.Typer(
     name="tinyvae",
@@ -113,7 +109,8 @@ def train(
     ] = False,
 ) -> None:
     """Train a VAE, and write its weights, log and pictures into a folder."""
-    from tinyvae.runs import Config, Run, free_folder
+    from tinyvae.config import Config
+    from tinyvae.runs import Run, free_folder
 
     given = {
         name: value
@@ -135,23 +132,27 @@ def _train(run: Run, config: Config, resume: bool) -> None:
     backend.get(config.backend)
     run.check(config, resume)
     dataset = config.dataset()
-    _say(
+    console.say(
         f"A VAE with {config.latent} latent dimension{'s' * (config.latent > 1)} on the "
         f"{len(dataset.train):,} training images of [bold]{escape(config.data)}[/], "
         f"seed {config.seed}, into {escape(str(run.path))}"
     )
-    with _to_go_on(run), _Display() as display:
+    with _to_go_on(run), console.Display() as display:
         history = run.train(config, dataset, resume=resume, callbacks=(display,))
     if not display.told:
-        _say(f"All {config.epochs} epochs were done already; more of them: --resume --epochs N")
+        console.say(
+            f"All {config.epochs} epochs were done already; more of them: --resume --epochs N"
+        )
     model = run.model()
     names = []
     for name, figure in pictures.every(model, dataset, history):
         plots.save(figure, run / f"{name}.png")
         names.append(f"{name}.png")
     result = run.evaluate(model, dataset)
-    _say(f"test images:  {_nats(result.loss, result.cross_entropy, result.kl)} nats per image")
-    _say(f"Look at them: [bold]{escape(str(run.path))}[/] has {', '.join(names)}")
+    console.say(
+        f"test images:  {console.nats(result.loss, result.cross_entropy, result.kl)} nats per image"
+    )
+    console.say(f"Look at them: [bold]{escape(str(run.path))}[/] has {', '.join(names)}")
 
 
 @contextlib.contextmanager
@@ -164,48 +165,8 @@ def _to_go_on(run: Run) -> Iterator[None]:
             raise
         program = "tinyvae" if shutil.which("tinyvae") else sys.argv[0]
         command = shlex.join([program, "train", "--resume", "--out", str(run.path)])
-        _say(f"Stopped and saved. To go on, to the same numbers: {escape(command)}")
+        console.say(f"Stopped and saved. To go on, to the same numbers: {escape(command)}")
         raise typer.Exit(130) from None
-
-
-class _Display:
-    """A bar and the newest figures in a terminal; elsewhere a line now and then."""
-
-    def __init__(self) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bar
-
-        columns = (TextColumn("epoch"), MofNCompleteColumn(), BarColumn(20), TimeRemainingColumn())
-        self.terminal, self.told = _console().is_terminal, False
-        self.bar = Bar(*columns, TextColumn("{task.description}"), console=_console())
-        self.task = self.bar.add_task("", total=None)
-
-    def __enter__(self) -> Self:
-        if self.terminal:
-            self.bar.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self.terminal:
-            self.bar.stop()
-
-    def __call__(self, now: Progress) -> None:
-        self.told, total = True, now.settings.epochs
-        if self.terminal:
-            done = now.epoch - 1 + (1 if now.row else now.step / now.steps)
-            text = now.row and f"-ELBO {now.row.get('valid_loss', now.row['train_loss']):.2f}"
-            self.bar.update(self.task, total=total, completed=done, description=text)
-        elif now.row and (now.epoch * LINES % total < LINES or now.epoch == 1):
-            _say(f"epoch {now.epoch} of {total}: {_row(now.row)}")
-
-
-def _row(row: dict[str, Any]) -> str:
-    train = _nats(row["train_loss"], row["train_bce"], row["train_kl"])
-    return train + (f", validation {row['valid_loss']:.2f}" if "valid_loss" in row else "")
-
-
-def _nats(loss: float, cross_entropy: float, kl: float) -> str:
-    return f"-ELBO {loss:.2f} = BCE {cross_entropy:.2f} + KL {kl:.2f}"
 
 
 @app.command()
@@ -267,11 +228,13 @@ def evaluate(run: RunFolder = None) -> None:
     opened = _open(run)
     model, dataset = opened.model(), opened.config.dataset()
     result = opened.evaluate(model, dataset)
-    table = _table("test images", "-ELBO", "BCE", "KL", "active units", title="nats per image")
+    table = console.table(
+        "test images", "-ELBO", "BCE", "KL", "active units", title="nats per image"
+    )
     figures = (f"{x:.3f}" for x in (result.loss, result.cross_entropy, result.kl))
     active = f"{result.active_units} of {model.latent}"
     table.add_row(f"{len(dataset.test):,}", *figures, active)
-    _console().print(table)
+    console.console().print(table)
 
 
 @app.command()
@@ -281,15 +244,19 @@ def check(
     """Check the gradient of every derivation and op against differences of its value."""
     from tinyvae.evaluation.gradients import check_all
 
-    table = _table("what", "kind", "elements", "worst error", "allowed", "", title="Gradients")
+    table = console.table(
+        "what", "kind", "elements", "worst error", "allowed", "", title="Gradients"
+    )
     rows = check_all(seed)
     for row in rows:
         verdict = "[green]right[/]" if row.passed else "[bold red]WRONG[/]"
         error, allowed = f"{row.error:.1e}", f"{row.allowed:.1e}"
         table.add_row(row.name, row.kind, str(row.elements), error, allowed, verdict)
-    _console().print(table)
+    console.console().print(table)
     wrong = [row.name for row in rows if not row.passed]
-    _say(f"[bold red]WRONG: {', '.join(wrong)}[/]" if wrong else f"All {len(rows)} are right.")
+    console.say(
+        f"[bold red]WRONG: {', '.join(wrong)}[/]" if wrong else f"All {len(rows)} are right."
+    )
     raise typer.Exit(1 if wrong else 0)
 
 
@@ -298,11 +265,11 @@ def data() -> None:
     """List the data sets, their sizes and licences, and where they are."""
     from tinyvae.data import cards
 
-    table = _table("name", "images", "licence", "where")
+    table = console.table("name", "images", "licence", "where")
     for card in cards():
         table.add_row(card.name, card.size, card.licence, escape(card.where))
-    _console().print(table)
-    _say("One's own: --data images.npz, array.npy, or a folder of images.")
+    console.console().print(table)
+    console.say("One's own: --data images.npz, array.npy, or a folder of images.")
 
 
 @app.command()
@@ -311,16 +278,16 @@ def info() -> None:
     from tinyvae import backend as backends
     from tinyvae.errors import BackendError
 
-    _say(f"tinyvae {__version__}, Python {platform.python_version()}, {platform.machine()}")
+    console.say(f"tinyvae {__version__}, Python {platform.python_version()}, {platform.machine()}")
     for package in ("numpy", "matplotlib", "scikit-learn", "safetensors", "pooch", "networkx"):
         with contextlib.suppress(PackageNotFoundError):
-            _say(f"{package} {version(package)}")
+            console.say(f"{package} {version(package)}")
     for name in backends.names():
         try:
             backends.get(name)
-            _say(f"backend {name}: ready")
+            console.say(f"backend {name}: ready")
         except BackendError as error:
-            _say(f"backend {name}: {escape(str(error))}")
+            console.say(f"backend {name}: {escape(str(error))}")
 
 
 def _open(folder: Path | None) -> Run:
@@ -333,32 +300,11 @@ def _write(figure: Figure, path: Path) -> None:
     from tinyvae import plots
 
     plots.save(figure, path)
-    _say(f"wrote {escape(str(path))}")
-
-
-def _table(*columns: str, title: str | None = None) -> Table:
-    from rich.table import Table
-
-    table = Table(*columns, title=title, title_justify="left", box=None, header_style="bold")
-    table.pad_edge = False
-    return table
-
-
-def _console(stderr: bool = False) -> Console:
-    from rich.console import Console
-
-    console = Console(stderr=stderr, highlight=False, soft_wrap=True)
-    if not console.is_terminal:
-        console.width = WIDE
-    return console
-
-
-def _say(text: str) -> None:
-    _console().print(text)
+    console.say(f"wrote {escape(str(path))}")
 
 
 def _fail(message: str) -> NoReturn:
-    _console(stderr=True).print(f"[bold red]Error:[/] {escape(message)}")
+    console.console(stderr=True).print(f"[bold red]Error:[/] {escape(message)}")
     sys.exit(1)
 
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import math
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
-from itertools import pairwise
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,111 +21,12 @@ from tinyvae.checkpoint import (
     save_json,
     save_tensors,
 )
-from tinyvae.data import Dataset, load
-from tinyvae.data.dataset import Binarise
+from tinyvae.config import Config, parse, parse_image_shape
+from tinyvae.data import Dataset
 from tinyvae.errors import OptionError, RunError
 from tinyvae.evaluation.elbo import Evaluation, evaluate
 from tinyvae.models.vae import VAE
-from tinyvae.training import Progress, Row, Settings, Trainer
-
-BYTES = 64  # a parameter in training: value, gradient, Adam's two, the best, and their copies
-
-
-@dataclass(frozen=True)
-class Config:
-    """What `tinyvae train` is asked for; with the seed it determines the run.
-
-    Attributes
-    ----------
-    data : str
-        A name of `tinyvae data`, or a path.
-    binarise : {"none", "static", "dynamic"}
-    latent : int
-    hidden : tuple of int
-    epochs, batch : int
-    learning_rate, beta : float
-    seed : int
-    backend : {"numpy", "cupy", "auto"}
-
-    Raises
-    ------
-    OptionError
-        A value outside its range.
-
-    Examples
-    --------
-    >>> Config(latent=0)
-    Traceback (most recent call last):
-    ...
-    tinyvae.errors.OptionError: latent and hidden are sizes from 1 up, not 0 and (256, 128)
-    """
-
-    data: str = "digits"
-    binarise: Binarise = "none"
-    latent: int = 2
-    hidden: tuple[int, ...] = (256, 128)
-    epochs: int = 100
-    batch: int = 64
-    learning_rate: float = 1e-3
-    beta: float = 1.0
-    seed: int = 0
-    backend: str = "numpy"
-
-    def __post_init__(self) -> None:
-        if min((self.latent, *self.hidden)) < 1:
-            raise OptionError(
-                f"latent and hidden are sizes from 1 up, not {self.latent} and {self.hidden}"
-            )
-        if not 0 < self.learning_rate < math.inf:
-            raise OptionError(f"a learning rate is a number above 0, not {self.learning_rate}")
-        _ = self.settings  # which checks the rest
-
-    @property
-    def settings(self) -> Settings:
-        """What of it says how to train."""
-        names = ("epochs", "batch", "learning_rate", "beta", "binarise", "seed")
-        return Settings(**{name: getattr(self, name) for name in names})
-
-    def dataset(self) -> Dataset:
-        """The data, with a validation part, binarised if that is static."""
-        dataset = load(self.data).hold_out()
-        return dataset.binarised(self.seed) if self.binarise == "static" else dataset
-
-    def model(self, image_shape: tuple[int, ...]) -> VAE:
-        """A new VAE of these sizes, on the backend in use.
-
-        Raises
-        ------
-        OptionError
-            To train it would take more memory than the machine has.
-        """
-        count = self.parameters(image_shape)
-        if count * BYTES > _memory():
-            raise OptionError(
-                f"a model with latent = {self.latent} and hidden = {self.hidden} has {count:,} "
-                f"parameters; to train it takes about {count * BYTES / 2**30:,.0f} GB, and this "
-                f"machine has {_memory() / 2**30:,.0f} GB: choose smaller sizes"
-            )
-        return VAE(image_shape, self.latent, self.hidden, seed=self.seed)
-
-    def parameters(self, image_shape: tuple[int, ...]) -> int:
-        """How many numbers the VAE has to learn.
-
-        >>> Config(latent=1, hidden=(3,)).parameters((2, 2))  # 4 -> 3 -> 2, and 1 -> 3 -> 4
-        45
-        """
-        pixels = math.prod(image_shape)
-        encoder = (pixels, *self.hidden, 2 * self.latent)
-        decoder = (self.latent, *reversed(self.hidden), pixels)
-        return sum((a + 1) * b for widths in (encoder, decoder) for a, b in pairwise(widths))
-
-
-def _memory() -> float:
-    """The machine's memory in bytes, where the system tells it."""
-    try:
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (AttributeError, ValueError, OSError):
-        return math.inf
+from tinyvae.training import Progress, Row, Trainer
 
 
 class Run:
@@ -284,7 +182,7 @@ class Run:
                 "version of tinyvae that wrote it, or train again"
             )
         try:
-            return _config(content), _image_shape(content)
+            return parse(content), parse_image_shape(content)
         except OptionError as error:
             raise RunError(f"{path} was altered: {error}; mend it, or train again") from error
 
@@ -300,30 +198,6 @@ def _some(names: list[str]) -> str:
 
 def _as_typed(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def _config(content: dict[str, Any]) -> Config:
-    values: dict[str, Any] = {"hidden": tuple(_sizes(content, "hidden"))}
-    for field in fields(Config):
-        value = content.get(field.name)
-        if field.name != "hidden" and type(value) is not type(field.default):
-            raise OptionError(f"{field.name} is {value!r}, not of type {field.type}")
-        values.setdefault(field.name, value)
-    return Config(**values)
-
-
-def _image_shape(content: dict[str, Any]) -> tuple[int, ...]:
-    shape = tuple(_sizes(content, "image_shape"))
-    if len(shape) not in (2, 3):
-        raise OptionError(f"image_shape is {shape}, not (H, W) or (H, W, 3)")
-    return shape
-
-
-def _sizes(content: dict[str, Any], name: str) -> list[int]:
-    value = content.get(name)
-    if not isinstance(value, list) or not all(type(n) is int and n > 0 for n in value):
-        raise OptionError(f"{name} is {value!r}, not a list of sizes from 1 up")
-    return value
 
 
 def newest(root: Path) -> Run:

@@ -1,0 +1,104 @@
+"""What the commands make of a run that is there."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from pathlib import Path
+
+import matplotlib.image
+import pytest
+from commandline import SMALL, refused, tinyvae, write_images
+
+from tinyvae.config import Config
+from tinyvae.runs import Run
+
+FILES = ["checkpoint.safetensors", "config.json", "curves.png", "history.csv", "latent.png"] + [
+    *("manifold.png", "reconstructions.png", "samples.png", "weights.safetensors")
+]
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small data set and a run on it in runs/tiny."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert tinyvae("train", "--data", write_images(), *SMALL).code == 0
+    return folder
+
+
+@pytest.fixture
+def there(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, as the working directory."""
+    shutil.copytree(trained, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def test_train_writes_a_run_folder_and_says_where_it_is(there: Path):
+    run = there / "runs" / "tiny"
+    assert sorted(path.name for path in run.iterdir()) == FILES
+    assert Run(run).config == Config(data="tiny.npz", hidden=(8,), epochs=2, batch=8)
+    assert len((run / "history.csv").read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (("sample", "--count", "7", "--seed", "3"), "samples"),
+        (("reconstruct", "--count", "2"), "reconstructions"),
+        (("interpolate", "--rows", "1", "--steps", "3"), "interpolation"),
+        (("latent",), "latent"),
+    ],
+)
+def test_a_picture_goes_into_the_run_or_where_it_is_asked(
+    there: Path, command: tuple[str, ...], name: str
+):
+    Path("runs", "tiny", f"{name}.png").unlink(missing_ok=True)
+    assert tinyvae(*command).out == f"wrote runs/tiny/{name}.png\n"
+    assert tinyvae(*command, "--out", "new/mine.png").out == "wrote new/mine.png\n"
+    for path in (f"runs/tiny/{name}.png", "new/mine.png"):
+        picture = matplotlib.image.imread(path)
+        assert min(picture.shape[:2]) > 100
+        assert len({*picture.reshape(-1, picture.shape[2])[:, 0].tolist()}) > 10
+
+
+def test_the_same_seed_draws_the_same_samples_and_another_one_others(there: Path):
+    pictures = []
+    for seed in (1, 1, 2):
+        assert tinyvae("sample", "runs/tiny", "--count", "4", "--seed", seed).code == 0
+        pictures.append(Path("runs/tiny/samples.png").read_bytes())
+    assert pictures[0] == pictures[1] != pictures[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("sample", "--count", "0"), "Invalid value for '--count': "),
+        (("sample", "--count", "9" * 12), "Invalid value for '--count': "),
+        (("sample", "--seed", "-1"), "Invalid value for '--seed': "),
+        (("reconstruct", "--count", "-3"), "Invalid value for '--count': "),
+        (("interpolate", "--steps", "1"), "Invalid value for '--steps': "),
+        (("interpolate", "--rows", "0"), "Invalid value for '--rows': "),
+        (("sample", "--out", "a.jpg"), "'a.jpg' does not end in .png"),
+        (("latent", "--out", "folder"), "'folder' does not end in .png"),
+        (("check", "--seed", "-1"), "Invalid value for '--seed': "),
+        (("sample", "tiny"), "tiny is not a run folder: it has no config.json"),
+        (("evaluate", "tiny.npz"), "tiny.npz is not a run folder"),
+        (("sample", "--out", "tiny.npz/a.png"), "cannot write tiny.npz/a.png: "),
+    ],
+)
+def test_a_picture_that_cannot_be_is_refused(there: Path, arguments: tuple[str, ...], message: str):
+    assert message in refused(*arguments)
+
+
+def test_evaluate_prints_the_negative_elbo_that_training_ended_with(there: Path):
+    finished = tinyvae("evaluate")
+    title, head, row = (line.split() for line in finished.out.splitlines())
+    assert title == ["nats", "per", "image"]
+    assert head == ["test", "images", "-ELBO", "BCE", "KL", "active", "units"]
+    images, loss, bce, kl, active, _, latent = row
+    assert (images, latent) == ("3", "2")
+    assert 0 <= int(active) <= 2
+    assert math.isclose(float(loss), float(bce) + float(kl), abs_tol=0.002)
