@@ -54,9 +54,9 @@ def rewritten(file: Path, tensors: Any = TENSORS, **changes: Any) -> Path:
     """The same file by the safetensors library, with another header or other tensors."""
     content = file.read_bytes()
     length = int.from_bytes(content[:8], "little")
-    header = json.loads(content[8 : 8 + length])["__metadata__"]
+    header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["tinyvae"])
     changed = {k: v for k, v in (header | changes).items() if v is not None}
-    save_file(tensors, file, metadata=changed)
+    save_file(tensors, file, metadata={"tinyvae": json.dumps(changed)})
     return file
 
 
@@ -111,6 +111,18 @@ def test_a_file_of_another_version_is_refused_with_both_versions(file: Path) -> 
 @pytest.mark.parametrize("key", ["state", "sha256"])
 def test_a_header_that_lacks_a_part_is_refused(file: Path, key: str) -> None:
     assert "checksum" in refusal(rewritten(file, **{key: None}))
+
+
+def test_a_header_that_is_no_json_object_is_refused(file: Path) -> None:
+    for header in ("{", "[" * 100_000, "[]"):
+        save_file(TENSORS, file, metadata={"tinyvae": header})
+        assert "is of format None" in refusal(file)
+
+
+def test_the_same_content_gives_the_same_bytes(file: Path) -> None:
+    for k in range(8):
+        save_tensors(file.with_name(f"again {k}"), TENSORS, STATE)
+        assert file.with_name(f"again {k}").read_bytes() == file.read_bytes()
 
 
 def test_an_altered_state_or_value_is_noticed(file: Path) -> None:

@@ -17,7 +17,9 @@ import pytest
 
 import tinyvae as tv
 from tinyvae.backend import Backend
+from tinyvae.checkpoint import save_tensors
 from tinyvae.errors import OptionError, RunError
+from tinyvae.state import RunState
 from tinyvae.training import Progress, fit
 
 RNG = np.random.default_rng(0)
@@ -250,3 +252,12 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_numbers(tmp_path: Path) 
         process.communicate()
     assert finish(begin(file)) == whole
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+
+    tensors = RunState(small_model(), 0.01)._tensors()
+    for state in ({"x": 1}, None, []):
+        save_tensors(tmp_path / "file", tensors, state)
+        with pytest.raises(RunError, match="is not the checkpoint of a training run"):
+            run(resume=True, checkpoint=tmp_path / "file")

@@ -60,7 +60,8 @@ def save_tensors(path: Path, tensors: Mapping[str, np.ndarray], state: Any = Non
     text = json.dumps(state, allow_nan=False)
     arrays = {name: np.asarray(array, order="C") for name, array in tensors.items()}
     header = {"format": FORMAT, "state": text, "sha256": _digest(arrays, text)}
-    write_atomically(path, save(arrays, metadata=header))
+    # one entry, since safetensors writes several in no fixed order
+    write_atomically(path, save(arrays, metadata={"tinyvae": json.dumps(header)}))
 
 
 def load_tensors(path: Path, expected: Spec) -> tuple[dict[str, np.ndarray], Any]:
@@ -78,7 +79,7 @@ def load_tensors(path: Path, expected: Spec) -> tuple[dict[str, np.ndarray], Any
         if not path.is_file():
             raise RunError(f"there is no file {path}: check the path, or train first")
         with safe_open(path, framework="numpy") as file:
-            header = file.metadata() or {}
+            header = _header(file.metadata())
             _check_header(path, header, {k: _spec(file, k) for k in file.keys()}, expected)  # noqa: SIM118
             tensors = {name: file.get_tensor(name) for name in expected}
     except RunError:
@@ -87,12 +88,28 @@ def load_tensors(path: Path, expected: Spec) -> tuple[dict[str, np.ndarray], Any
         raise RunError(
             f"{path} is damaged or no safetensors file ({error}); train again"
         ) from error
-    if _digest(tensors, header.get("state", "")) != header.get("sha256"):
+    text = str(header.get("state"))
+    if _digest(tensors, text) != header.get("sha256"):
         raise RunError(f"{path} was altered: its checksum does not fit its content; train again")
     for name, array in tensors.items():
         if not np.isfinite(array).all():
             raise RunError(f"{path}: {name} holds values that are not finite; train again")
-    return tensors, json.loads(header["state"])
+    return tensors, _plain(text, path)
+
+
+def _header(metadata: Mapping[str, str] | None) -> dict[str, Any]:
+    try:
+        header = json.loads((metadata or {}).get("tinyvae", "{}"))
+    except (ValueError, RecursionError):
+        return {}
+    return header if isinstance(header, dict) else {}
+
+
+def _plain(text: str, path: Path) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"cannot read {path}: {error}; train again") from error
 
 
 _DTYPES = {"F32": "float32", "F64": "float64"}
@@ -103,7 +120,7 @@ def _spec(file: Any, name: str) -> tuple[tuple[int, ...], str]:
     return tuple(part.get_shape()), _DTYPES.get(part.get_dtype(), part.get_dtype())
 
 
-def _check_header(path: Path, header: Mapping[str, str], found: Spec, expected: Spec) -> None:
+def _check_header(path: Path, header: Mapping[str, Any], found: Spec, expected: Spec) -> None:
     if header.get("format") != FORMAT:
         raise RunError(
             f"{path} is of format {header.get('format')!r}, and this version reads {FORMAT!r}: "
@@ -135,9 +152,10 @@ def save_json(path: Path, content: Any) -> None:
 def load_json(path: Path) -> Any:
     """Plain data from a JSON file."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise RunError(f"cannot read {path}: {error}") from error
+    return _plain(text, path)
 
 
 def save_history(path: Path, history: list[dict[str, Any]]) -> None:

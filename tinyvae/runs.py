@@ -171,10 +171,7 @@ class Run:
                 f"{self.path} is not a run folder: it has no config.json; name a folder that "
                 "`tinyvae train` has made, such as runs/digits"
             )
-        try:
-            content = load_json(path)
-        except RecursionError as error:
-            raise RunError(f"cannot read {path}: it is nested too deeply; train again") from error
+        content = load_json(path)
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             found = content.get("format") if isinstance(content, dict) else None
             raise RunError(

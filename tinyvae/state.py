@@ -93,7 +93,10 @@ class RunState:
 
     def save(self, path: Path, about: dict[str, Any]) -> None:
         """Save everything, with the settings and the images of the run in ``about``."""
-        state = {
+        save_tensors(path, self._tensors(), self._plain(about))
+
+    def _plain(self, about: dict[str, Any]) -> dict[str, Any]:
+        return {
             **about,
             "optimiser_steps": self.optimiser.steps,
             "epoch": self.epoch,
@@ -102,7 +105,6 @@ class RunState:
             "best": [None if math.isinf(self.best_loss) else self.best_loss, self.best_epoch],
             "history": self.history,
         }
-        save_tensors(path, self._tensors(), state)
 
     def load(self, path: Path, about: dict[str, Any]) -> None:
         """Go on from what `save` has written.
@@ -115,6 +117,9 @@ class RunState:
         """
         expected = {k: (v.shape, str(v.dtype)) for k, v in self._tensors().items()}
         tensors, state = load_tensors(path, expected)
+        kinds = {name: type(value) for name, value in self._plain(about).items()}
+        if not isinstance(state, dict) or {k: type(v) for k, v in state.items()} != kinds:
+            raise RunError(f"{path} is not the checkpoint of a training run; train again")
         _check_same(state, about)
         from_host, prefix = self.model.backend.from_host, "model."
         self.model.load_state_dict(

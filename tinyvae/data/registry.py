@@ -87,7 +87,7 @@ def load(name: str | os.PathLike[str], **options: Any) -> Dataset:
     if name in LOADERS:
         module, _, function = LOADERS[str(name)].rpartition(".")
         return _call(getattr(import_module(module), function), str(name), options)
-    if _is_path(name):
+    if os.fspath(name) and _is_path(name):
         return _call(own.load, str(name), {"path": name} | options)
     raise DataError(_unknown(str(name)))
 
