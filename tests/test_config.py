@@ -35,3 +35,11 @@ def test_a_machine_that_does_not_tell_its_memory_refuses_no_model(monkeypatch: p
     monkeypatch.undo()
     monkeypatch.delattr(config.os, "sysconf")
     assert config._memory() == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("images", "batch", "epochs"),
+    [(1297, 64, 286), (54_000, 64, 10), (16_000, 64, 24), (10, 5, 300), (1, 64, 300)],
+)
+def test_without_a_number_of_epochs_there_are_about_6000_steps(images, batch, epochs):
+    assert Config(batch=batch).with_enough_epochs(images).epochs == epochs

@@ -53,6 +53,8 @@ def _png(path: Path | None) -> Path | None:
     return path
 
 
+EPOCHS = "about 6,000 steps, in 10 to 300 epochs"
+
 RunFolder = Annotated[
     Path | None,
     typer.Argument(metavar="RUN", help="The run's folder; the newest in runs/ if left out."),
@@ -97,7 +99,7 @@ def train(
             metavar="WIDTHS",
         ),
     ] = None,
-    epochs: Annotated[int | None, _option("Passes over the training images.", "100")] = None,
+    epochs: Annotated[int | None, _option("Passes over the training images.", EPOCHS)] = None,
     batch: Annotated[int | None, _option("Images in one step.", "64")] = None,
     learning_rate: Annotated[float | None, _option("Of Adam.", "0.001")] = None,
     beta: Annotated[float | None, _option("Weight of the KL in the loss.", "1.0")] = None,
@@ -123,15 +125,17 @@ def train(
     else:
         config = Config(**given)
         run = Run(out or free_folder(RUNS, Path(config.data).resolve().stem or "run"))
-    _train(run, config, resume)
+    _train(run, config, resume, choose_epochs=epochs is None and not resume)
 
 
-def _train(run: Run, config: Config, resume: bool) -> None:
+def _train(run: Run, config: Config, resume: bool, choose_epochs: bool) -> None:
     from tinyvae import backend, pictures, plots
 
     backend.get(config.backend)
     run.check(config, resume)
     dataset = config.dataset()
+    if choose_epochs:
+        config = config.with_enough_epochs(len(dataset.train))
     console.say(
         f"A VAE with {config.latent} latent dimension{'s' * (config.latent > 1)} on the "
         f"{len(dataset.train):,} training images of [bold]{escape(config.data)}[/], "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import Any
 
@@ -50,7 +50,7 @@ class Config:
     binarise: Binarise = "none"
     latent: int = 2
     hidden: tuple[int, ...] = (256, 128)
-    epochs: int = 100
+    epochs: int = 300
     batch: int = 64
     learning_rate: float = 1e-3
     beta: float = 1.0
@@ -71,6 +71,15 @@ class Config:
         """What of it says how to train."""
         names = ("epochs", "batch", "learning_rate", "beta", "binarise", "seed")
         return Settings(**{name: getattr(self, name) for name in names})
+
+    def with_enough_epochs(self, images: int) -> Config:
+        """The same with the epochs that make about 6,000 steps, from 10 to 300.
+
+        >>> Config().with_enough_epochs(54_000).epochs
+        10
+        """
+        steps = math.ceil(images / self.batch)
+        return replace(self, epochs=min(300, max(10, round(6000 / steps))))
 
     def dataset(self) -> Dataset:
         """The data, with a validation part, binarised if that is static."""

@@ -244,7 +244,8 @@ def _common_shape(
         if size is None and shape[:2] != first[:2]:
             raise DataError(
                 f"images of several sizes: {paths[0]} is {first[0]}x{first[1]}, {path} is "
-                f"{shape[0]}x{shape[1]} (height x width); make them alike, or load them with tv.data.load(path, size=(H, W))"
+                f"{shape[0]}x{shape[1]} (height x width); make them "
+                "alike, or load them with tv.data.load(path, size=(H, W))"
             )
     return (*(size or first[:2]), *max(shape[2:] for shape in shapes))
 
