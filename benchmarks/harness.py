@@ -78,21 +78,26 @@ def run(main: Callable[[], None], contestants: Mapping[str, Callable[..., Any]] 
 
 
 def in_turn(measures: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[Any]]:
-    """What each measures, round by round, A B A B: a slow spell of the machine meets all."""
+    """What each measures, round by round, A B A B: a slow spell of the machine meets all.
+
+    The pause lets the threads of the one before, which spin for a while, fall asleep.
+    """
     found: dict[str, list[Any]] = {name: [] for name in measures}
     for _ in range(rounds):
         for name, measure in measures.items():
+            time.sleep(0.25)
             found[name].append(measure())
     return found
 
 
 def seconds_each(act: Callable[[], object], lasting: float) -> float:
-    """Seconds that ``act`` takes, averaged over as many as fit into ``lasting`` seconds."""
-    count, start = 0, time.perf_counter()
-    while (passed := time.perf_counter() - start) < lasting or not count:
+    """Seconds that ``act`` takes: the median of as many as fit into ``lasting`` seconds."""
+    each, begun = [], time.perf_counter()
+    while not each or time.perf_counter() - begun < lasting:
+        start = time.perf_counter()
         act()
-        count += 1
-    return passed / count
+        each.append(time.perf_counter() - start)
+    return statistics.median(each)
 
 
 def seconds(act: Callable[[], object]) -> float:

@@ -78,8 +78,11 @@ def negative_elbo(
     z = gaussian_sample(mean, log_variance, Tensor.wrap(noise))  # (B, K)
     cross_entropy = bernoulli_cross_entropy(model.decode(z), x)  # (B,)
     kl = kl_standard_normal(mean, log_variance)  # (B,)
-    charged = free_kl(mean, log_variance, free_bits) if free_bits else kl.mean()
-    return Terms(cross_entropy.mean() + beta * charged, cross_entropy, kl, mean, log_variance)
+    if free_bits:
+        loss = cross_entropy.mean() + beta * free_kl(mean, log_variance, free_bits)
+    else:
+        loss = (cross_entropy + (kl if beta == 1 else beta * kl)).mean()
+    return Terms(loss, cross_entropy, kl, mean, log_variance)
 
 
 def kl_per_dimension(mean: Tensor, log_variance: Tensor) -> Tensor:

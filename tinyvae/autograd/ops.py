@@ -242,9 +242,9 @@ def mean(x: Array, *, axis: Any = None, keepdims: bool = False) -> ValueAndPullb
     if not x.size:
         raise ShapeError("there is no mean of nothing")
     xp = namespace(x)
-    y = xp.mean(x, axis=axis, keepdims=keepdims)
-    share = y.size / x.size
-    return y, lambda g: xp.broadcast_to(_kept(g, x, axis) * share, x.shape)
+    total = xp.sum(x, axis=axis, keepdims=keepdims)
+    share = total.size / x.size
+    return total * share, lambda g: xp.broadcast_to(_kept(g, x, axis) * share, x.shape)
 
 
 @core_op()

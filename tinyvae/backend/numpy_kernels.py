@@ -30,8 +30,7 @@ def bernoulli_cross_entropy(logits: Array, targets: Array) -> tuple[Array, Any]:
     e = np.abs(logits)
     np.exp(np.negative(e, out=e), out=e)
     slope = (logits >= 0) - targets
-    loss = slope * logits
-    loss += np.log1p(e)
+    loss = np.vecdot(slope, logits) + np.add.reduce(np.log1p(e), axis=-1)
 
     def to_logits(g: Array) -> Array:
         gradient: Array = (logits < 0) - targets
@@ -41,7 +40,7 @@ def bernoulli_cross_entropy(logits: Array, targets: Array) -> tuple[Array, Any]:
         gradient *= g[..., None]
         return gradient
 
-    return np.add.reduce(loss, axis=-1), (to_logits, lambda g: -g[..., None] * logits)
+    return loss, (to_logits, lambda g: -g[..., None] * logits)
 
 
 def kl_standard_normal(mean: Array, log_variance: Array) -> tuple[Array, Any]:
