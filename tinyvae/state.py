@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tinyvae.autograd.tensor import check_finite
+from tinyvae.autograd.node import check_finite
 from tinyvae.backend import Array
 from tinyvae.checkpoint import load_tensors, save_tensors
 from tinyvae.data.dataset import Split

@@ -10,7 +10,8 @@ from numbers import Real
 from typing import Any, TypeAlias
 
 from tinyvae import backend as backends
-from tinyvae.autograd.tensor import OPS, Node, Operand, Tensor, check_finite, tracing
+from tinyvae.autograd.node import Node, check_finite, tracing
+from tinyvae.autograd.tensor import OPS, Operand, Tensor
 from tinyvae.backend import Array, Backend
 from tinyvae.errors import DtypeError, GraphError, ShapeError, TinyvaeError
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextvars import ContextVar
 from typing import Any, TypeAlias
 
 from tinyvae import backend as backends
+from tinyvae.autograd.node import USED, Node, check_finite, tracing
 from tinyvae.backend import Array, Backend
-from tinyvae.errors import DtypeError, GraphError, NonFiniteError, ShapeError
+from tinyvae.errors import DtypeError, GraphError, ShapeError
 
 FLOATS = ("float32", "float64")
 Operand: TypeAlias = Any
@@ -17,35 +17,6 @@ Operand: TypeAlias = Any
 
 OPS: dict[str, Callable[..., Tensor]] = {}
 """Every op by name, lifted to Tensors; ``OPS[name].bare`` is the function of arrays."""
-
-tracing: ContextVar[bool] = ContextVar("tracing", default=False)
-
-
-class Node:
-    """One recorded op: what went in, in which version, and the pullback to each input."""
-
-    __slots__ = ("in_place", "inputs", "op", "pullbacks", "versions")
-
-    def __init__(self, op: str, inputs: Any, pullbacks: Any, in_place: bool) -> None:
-        self.op, self.inputs, self.in_place = op, inputs, in_place
-        self.pullbacks = pullbacks if isinstance(pullbacks, tuple) else (pullbacks,)
-        if len(self.pullbacks) != len(inputs):
-            raise GraphError(
-                f"{op} has {len(inputs)} inputs but {len(self.pullbacks)} pullbacks: it returns "
-                "its value and a tuple with one for each input"
-            )
-        self.versions = tuple(x.version if isinstance(x, Tensor) else 0 for x in inputs)
-
-    def check_unchanged(self, output: Tensor) -> None:
-        """Refuse to differentiate with values that are no longer those of the forward pass."""
-        for k, (x, version) in enumerate(zip(self.inputs, self.versions, strict=True)):
-            if isinstance(x, Tensor) and x.version != version:
-                raise _changed(self.op, f"input {k}, {x.label}")
-        if output.version:
-            raise _changed(self.op, f"its result, {output.label}")
-
-
-USED = Node("used", (), (), False)
 
 
 class Tensor:
@@ -462,29 +433,3 @@ def _upstream(root: Tensor, upstream: Operand) -> Array:
     if given.dtype != root.dtype:
         raise DtypeError(text)
     return given._array
-
-
-def _changed(op_name: str, what: str) -> GraphError:
-    return GraphError(
-        f"{what}, was changed after {op_name} used it and before backward; the gradient would "
-        "be wrong: change it after backward, or compute the loss again"
-    )
-
-
-def check_finite(name: str, operands: list[Any], array: Array, what: str = "value") -> None:
-    """Raise NonFiniteError with the first element of ``array`` that is no number."""
-    xp = backends.of(array).xp
-    finite = xp.isfinite(array)
-    if bool(finite.all()):
-        return
-    flat = int((~finite).reshape(-1).argmax())
-    index: list[int] = []
-    rest = flat
-    for length in reversed(array.shape):
-        rest, k = divmod(rest, length)
-        index.insert(0, k)
-    labels = [x.label if isinstance(x, Tensor) else repr(x) for x in operands]
-    raise NonFiniteError(
-        f"{name} made {float(array.reshape(-1)[flat])} first, in element {tuple(index)} of its "
-        f"{what} of shape {array.shape}, from {', '.join(labels)}"
-    )

@@ -11,7 +11,8 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path
 from matplotlib.textpath import TextPath
 
-from tinyvae.autograd.tensor import USED, Tensor
+from tinyvae.autograd.node import USED
+from tinyvae.autograd.tensor import Tensor
 from tinyvae.errors import GraphError, MissingExtraError
 from tinyvae.plots.layers import Key, Plan, Route, arrange, port_offset
 from tinyvae.plots.style import CLASSES, PAPER, QUIET, house_style
