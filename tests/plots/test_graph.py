@@ -127,7 +127,7 @@ def test_ops_parameters_and_inputs_have_their_names_their_shapes_and_their_colou
         "input": 1,
         "affine": 6,
         "relu": 4,
-        "mean": 2,
+        "mean": 1,
         "4": 1,
         "(5, 16)": 2,
         "(6, 2)": 0,
