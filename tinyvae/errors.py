@@ -21,10 +21,6 @@ class GraphError(TinyvaeError, RuntimeError):
     """A backward pass that cannot be right: used up, changed since, or without an upstream."""
 
 
-class GradientError(TinyvaeError, AssertionError):
-    """A pullback that disagrees with the finite differences of its value."""
-
-
 class NonFiniteError(TinyvaeError, ArithmeticError):
     """A NaN or an infinity, with the op and the tensor that made it first."""
 

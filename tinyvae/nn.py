@@ -19,7 +19,7 @@ ACTIVATIONS = ("relu", "tanh", "softplus", "sigmoid", "leaky_relu", "elu", "gelu
 
 
 class Module:
-    """Something with parameters: its attributes that are Tensors, modules, or lists of modules.
+    """Something with parameters: attributes that are Tensors or modules, also in lists and dicts.
 
     Examples
     --------
@@ -31,10 +31,7 @@ class Module:
     def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
         """Every tensor that requires a gradient, with its dotted name, in order of definition."""
         for name, value in vars(self).items():
-            if isinstance(value, Tensor) and value.requires_grad:
-                yield prefix + name, value
-            for key, part in _modules_in(name, value):
-                yield from part.named_parameters(f"{prefix}{key}.")
+            yield from _parameters_in(prefix + name, value)
 
     def parameters(self) -> list[Tensor]:
         """The parameters, each named after its place in the module."""
@@ -93,13 +90,15 @@ class Module:
         return next(parameter for _, parameter in self.named_parameters())
 
 
-def _modules_in(name: str, value: Any) -> Iterator[tuple[str, Module]]:
-    if isinstance(value, Module):
+def _parameters_in(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(value, Tensor) and value.requires_grad:
         yield name, value
-    elif isinstance(value, (list, tuple)):
-        yield from (
-            (f"{name}.{k}", part) for k, part in enumerate(value) if isinstance(part, Module)
-        )
+    elif isinstance(value, Module):
+        yield from value.named_parameters(f"{name}.")
+    elif isinstance(value, (list, tuple, dict)):
+        parts = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, part in parts:
+            yield from _parameters_in(f"{name}.{key}", part)
 
 
 def he_normal(fan_in: int, fan_out: int, noise: Noise) -> Array:

@@ -74,6 +74,8 @@ def negative_elbo(
     >>> terms.loss.shape, terms.kl.shape
     ((), (1,))
     """
+    if x.backend.host:
+        check_pixels(x.array)
     mean, log_variance = model.encode(x)  # (B, K)
     z = gaussian_sample(mean, log_variance, Tensor.wrap(noise))  # (B, K)
     cross_entropy = bernoulli_cross_entropy(model.decode(z), x)  # (B,)

@@ -90,11 +90,8 @@ class Optimiser:
     ) -> None:
         if not callable(learning_rate) and not 0 < learning_rate < math.inf:
             raise OptionError(f"a learning rate is a number above 0, not {learning_rate}")
-        for name in settings.keys() & {"momentum", "beta1", "beta2", "rho"}:
-            if not 0 <= settings[name] < 1:
-                raise OptionError(f"{name} is from 0 to below 1, not {settings[name]}")
         self.flat = FlatParameters(parameters)
-        self.learning_rate, self.settings, self.steps = learning_rate, settings, 0
+        self.learning_rate, self.settings, self.steps = learning_rate, _checked(settings), 0
         self.backend = self.flat.parameters[0].backend
         zeros = self.backend.xp.zeros_like
         self.state = {name: zeros(self.flat.values) for name in self.vectors}
@@ -107,7 +104,7 @@ class Optimiser:
         self._sweep(
             self.backend.kernels.get(self.rule.__name__, self.rule),
             (self.flat.values, gradients, *self.state.values()),
-            rate(self.steps) if callable(rate) else rate,
+            float(rate(self.steps) if callable(rate) else rate),
         )
         self.flat.announce()
 
@@ -134,6 +131,14 @@ class Optimiser:
         self.steps = int(state["steps"])
         for name, vector in self.state.items():
             vector[...] = self.backend.from_host(state[name])
+
+
+def _checked(settings: dict[str, float]) -> dict[str, float]:
+    for name, value in settings.items():
+        limit = math.inf if name in ("epsilon", "decay") else 1
+        if not 0 <= value < limit:
+            raise OptionError(f"{name} is from 0 to below {limit}, not {value}")
+    return settings
 
 
 class SGD(Optimiser):
@@ -174,10 +179,9 @@ class Adam(Optimiser):
         beta1: float = 0.9,
         beta2: float = 0.999,
         epsilon: float = 1e-8,
-        decay: float = 0.0,
     ) -> None:
         super().__init__(
-            parameters, learning_rate, beta1=beta1, beta2=beta2, epsilon=epsilon, decay=decay
+            parameters, learning_rate, beta1=beta1, beta2=beta2, epsilon=epsilon, decay=0.0
         )
 
     def _sweep(self, rule: Callable[..., None], vectors: tuple[Array, ...], rate: float) -> None:
@@ -194,7 +198,8 @@ class AdamW(Adam):
         decay: float = 0.01,
         **settings: float,
     ) -> None:
-        super().__init__(parameters, learning_rate, decay=decay, **settings)
+        super().__init__(parameters, learning_rate, **settings)
+        self.settings |= _checked({"decay": decay})
 
 
 class RMSprop(Optimiser):

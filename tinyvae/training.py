@@ -311,7 +311,7 @@ class Trainer:
         self.state.restore(good)
         return NonFiniteError(
             f"epoch {self.state.epoch}, step {step}: {error}. The model is back where the epoch "
-            "began; try a smaller learning rate"
+            "began; most often a smaller learning rate helps"
         )
 
     # What is kept

@@ -142,7 +142,7 @@ def test_an_array_belongs_to_the_backend_that_made_it(backend: Backend) -> None:
 @pytest.mark.parametrize("foreign", [[1.0], 1.0, None, "text", (np.zeros(3),)])
 def test_what_is_no_array_belongs_nowhere(foreign: Any) -> None:
     kind = type(foreign).__name__
-    with pytest.raises(BackendError, match=rf"^{kind} is not an array of any .*tv\.tensor"):
+    with pytest.raises(BackendError, match=rf"^{kind} is not an array of any .*tv\.Tensor"):
         of(foreign)
 
 

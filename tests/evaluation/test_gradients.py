@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tinyvae.autograd import OPS, derivations, op, ops
+from tinyvae.backend.numpy_kernels import KERNELS
 from tinyvae.evaluation import gradients
 from tinyvae.evaluation.gradients import CASES, apart, between, check, check_all
 from tinyvae.noise import Noise
@@ -19,13 +20,28 @@ def rows():
 
 
 def test_there_is_a_row_for_every_op_and_all_pass(rows):
-    assert [row.name for row in rows] == list(CASES)
-    assert {row.name for row in rows} == OPS.keys()
+    references = [f"{name} (reference)" for name in sorted(OPS.keys() & KERNELS.keys())]
+    assert [row.name for row in rows] == [*CASES, *references]
+    assert CASES.keys() == OPS.keys()
     assert all(row.passed and row.error <= row.allowed for row in rows)
 
 
+def test_a_formula_behind_a_kernel_is_checked_too(monkeypatch):
+    good = KERNELS["kl_standard_normal"]
+
+    def wrong(mean, log_variance):
+        value, (to_mean, to_log_variance) = good(mean, log_variance)
+        return value, (to_mean, lambda g: 2 * to_log_variance(g))
+
+    monkeypatch.setitem(KERNELS, "kl_standard_normal", wrong)
+    found = {row.name: row.passed for row in check_all()}
+    assert not found["kl_standard_normal"]
+    assert found["kl_standard_normal (reference)"]
+    assert KERNELS["kl_standard_normal"] is wrong
+
+
 def test_a_row_says_whether_it_is_a_derivation(rows):
-    kinds = {row.name: row.kind for row in rows}
+    kinds = {row.name: row.kind for row in rows if "(" not in row.name}
     assert kinds["kl_gaussian"] == "derivation"
     assert kinds["exp"] == "op"
     written = {name for name, f in vars(derivations).items() if hasattr(f, "bare")}

@@ -26,7 +26,8 @@ def bernoulli_cross_entropy(logits: Array, targets: Array) -> ValueAndPullback:
     logits : (..., D)
         l = log(p / (1 - p)), any real number.
     targets : (..., D)
-        t in [0, 1]: black or white pixels, or grey ones as probabilities.
+        t in [0, 1]: black or white pixels, or grey ones as probabilities. Not checked here,
+        since on a GPU that would wait for the device; `negative_elbo` and `fit` do.
 
     Returns
     -------
@@ -211,7 +212,7 @@ def gaussian_log_likelihood(x: Array, mean: Array, log_variance: Array) -> Value
     Parameters
     ----------
     x, mean : (..., D)
-    log_variance : float, or broadcasting with (..., D)
+    log_variance : float, or an array that can be broadcast to (..., D)
         A number for a fixed variance; a tensor for a learned one, for example of shape
         (..., D), one for each pixel, or (1,), one for all.
 
@@ -242,12 +243,14 @@ def gaussian_log_likelihood(x: Array, mean: Array, log_variance: Array) -> Value
     _same_shape("gaussian_log_likelihood", x, mean)
     xp = namespace(x)
     logs = xp.asarray(log_variance, dtype=x.dtype)
+    if (x + logs).shape != x.shape:
+        raise ShapeError(f"log_variance of shape {logs.shape} does not fit into x of {x.shape}")
     r, precision = x - mean, xp.exp(-logs)
     pull = r * precision
     square = pull * r  # in this order, since r * r can overflow where r^2 / v does not
     return xp.sum(-(square + logs + LOG_2_PI) / 2, axis=-1), (
-        lambda g: fit(g[..., None] * -pull, x),
-        lambda g: fit(g[..., None] * pull, mean),
+        lambda g: g[..., None] * -pull,
+        lambda g: g[..., None] * pull,
         lambda g: fit(g[..., None] * ((square - 1) / 2), logs),
     )
 

@@ -74,8 +74,9 @@ def _lift(
             raise ShapeError(f"{name}: shapes {shapes} do not fit: {error}") from error
         if not isinstance(made, tuple) or len(made) != 2:
             raise GraphError(f"{name} must return its value and its pullback, not {made!r:.60}")
-        value, pullbacks = made
-        return _record(name, operands, backend.asarray(value), pullbacks, in_place)
+        value, pullbacks = backend.asarray(made[0]), made[1]
+        _check_dtype(name, arrays, value)
+        return _record(name, operands, value, pullbacks, in_place)
 
     lifted.bare = function  # type: ignore[attr-defined]
     return lifted
@@ -104,6 +105,15 @@ def _common_backend(name: str, arrays: list[Any]) -> Backend:
                 f"{other.shape}; nothing is promoted silently: convert one with tv.astype"
             )
     return backends.of(first)
+
+
+def _check_dtype(name: str, arrays: list[Any], value: Array) -> None:
+    wanted = next(a.dtype for a in arrays if not isinstance(a, (int, float)))
+    if value.dtype != wanted and name != "astype":
+        raise DtypeError(
+            f"{name} made {value.dtype} of {wanted}; an option may be a NumPy scalar, which "
+            "promotes: give a Python number"
+        )
 
 
 def _record(name: str, operands: list[Any], value: Array, pullbacks: Any, out: bool) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 from tinyvae import backend as backends
@@ -210,6 +210,8 @@ def elu(x: Array, *, alpha: float = 1.0) -> ValueAndPullback:
 def gelu(x: Array) -> ValueAndPullback:
     """x/2 (1 + tanh u), u = sqrt(2/pi) (x + 0.044715 x^3) (Hendrycks and Gimpel, 2016).
 
+    This is their approximation of x Phi(x), Phi the normal's distribution; it is off by up
+    to 5e-4, and PyTorch calls it ``approximate="tanh"``.
     With t = tanh u: (1 + t)/2 + x/2 (1 - t^2) du/dx, du/dx = sqrt(2/pi) (1 + 0.134145 x^2).
     """
     c, k = math.sqrt(2 / math.pi), 0.044715
@@ -268,7 +270,7 @@ def logsumexp(x: Array, *, axis: Any = -1, keepdims: bool = False) -> ValueAndPu
     top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
     total = xp.sum(xp.exp(x - top), axis=axis, keepdims=True)
     y = xp.log(total) + top  # with the reduced axes kept
-    value = y if keepdims else y.reshape(xp.sum(x, axis=axis).shape)
+    value = y if keepdims else xp.squeeze(y, axis=axis)
     return value, lambda g: _kept(g, x, axis) * xp.exp(x - y)
 
 
@@ -326,7 +328,7 @@ def astype(x: Array, *, dtype: str) -> ValueAndPullback:
 def getitem(x: Array, *, index: Any) -> ValueAndPullback:
     """``x[index]`` by NumPy's rules; the gradient adds up where an element was taken twice."""
     index = index if isinstance(index, tuple) else (index,)
-    picks = any(not (i is None or i is ... or isinstance(i, (int, slice))) for i in index)
+    picks = any(not (i is None or i is ... or isinstance(i, (Integral, slice))) for i in index)
     where = _on_backend(index, x) if picks else index
 
     def pullback(g: Array) -> Array:
@@ -342,7 +344,7 @@ def getitem(x: Array, *, index: Any) -> ValueAndPullback:
 
 
 def _on_backend(index: tuple[Any, ...], x: Array) -> tuple[Any, ...]:
-    """The index with its lists and host arrays moved beside ``x``.
+    """The index with its lists and host arrays copied beside ``x``.
 
     They are tried on the host first, since a GPU wraps an index out of range in silence.
     """
@@ -350,7 +352,8 @@ def _on_backend(index: tuple[Any, ...], x: Array) -> tuple[Any, ...]:
     moved = [isinstance(i, (list, host.array_type)) for i in index]
     if all(is_moved or not hasattr(i, "dtype") for i, is_moved in zip(index, moved, strict=True)):
         host.xp.broadcast_to(0, x.shape)[index]
-    return tuple(backend.asarray(i) if m else i for i, m in zip(index, moved, strict=True))
+    copies = (host.xp.array(i) if m else i for i, m in zip(index, moved, strict=True))
+    return tuple(backend.asarray(i) if m else i for i, m in zip(copies, moved, strict=True))
 
 
 @core_op()

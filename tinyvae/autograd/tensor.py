@@ -317,9 +317,10 @@ def _own_copy(data: Any, dtype: str | None) -> Array:
             f"an array of {data.dtype} has no gradient; a Tensor takes float32 or float64: "
             "say which, as in tv.Tensor(data, dtype='float32')"
         )
-    owner = backends.of(data)
-    array = data.astype(dtype or data.dtype, copy=True)
-    return backends.get().asarray(array) if owner.name == "numpy" else array
+    if backends.of(data).host:
+        plain = backends.of(data).xp.array(data, dtype=dtype or data.dtype)  # no subclass
+        return backends.get().asarray(plain)
+    return data.astype(dtype or data.dtype, copy=True)
 
 
 # The backward pass
@@ -421,7 +422,10 @@ def _upstream(root: Tensor, upstream: Operand) -> Array:
                 "backward(upstream) with a gradient of that shape"
             )
         return xp.ones_like(root._array)
-    given = upstream if isinstance(upstream, Tensor) else Tensor(upstream, dtype=root.dtype)
+    given = upstream
+    if not isinstance(upstream, Tensor):
+        with backends.use(root.backend):
+            given = Tensor(upstream, dtype=root.dtype)
     if given.backend is not root.backend:
         raise backends.mixed(root.backend.name, given.backend.name, "backward(upstream)")
     text = (

@@ -127,7 +127,7 @@ def of(array: Array) -> Backend:
     if name is None:
         raise BackendError(
             f"{type(array).__name__} is not an array of any backend in {names()}; "
-            "make one with tv.tensor(...)"
+            "make one with tv.Tensor(...)"
         )
     return get(name)
 

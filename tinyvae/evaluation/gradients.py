@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 
+from tinyvae import backend as backends
 from tinyvae.autograd import derivations, gradcheck, ops
 from tinyvae.autograd.gradcheck import WorstElement
 from tinyvae.noise import Noise
@@ -212,13 +214,29 @@ CASES: dict[str, list[Case]] = {
 
 
 def check_all(seed: int = 0) -> list[Row]:
-    """One row for every op, the derivations first.
+    """One row for every op, the derivations first; and one for each formula that has a kernel.
 
     >>> rows = check_all()
     >>> all(row.passed for row in rows)
     True
     """
-    return [check(name, seed) for name in CASES]
+    kernels = backends.get("numpy").kernels
+    rows = [check(name, seed) for name in CASES]
+    for name in sorted(kernels.keys() & CASES.keys()):
+        with _without_kernel(name):
+            rows.append(replace(check(name, seed), name=f"{name} (reference)"))
+    return rows
+
+
+@contextmanager
+def _without_kernel(name: str) -> Iterator[None]:
+    """Let the readable formula run, where NumPy would take its one-pass kernel."""
+    kernels = cast(dict[str, Any], backends.get("numpy").kernels)
+    kernel = kernels.pop(name)
+    try:
+        yield
+    finally:
+        kernels[name] = kernel
 
 
 def check(name: str, seed: int = 0) -> Row:
