@@ -43,3 +43,9 @@ def test_a_machine_that_does_not_tell_its_memory_refuses_no_model(monkeypatch: p
 )
 def test_without_a_number_of_epochs_there_are_about_6000_steps(images, batch, epochs):
     assert Config(batch=batch).with_enough_epochs(images).epochs == epochs
+
+
+@pytest.mark.parametrize("name", ["latent", "epochs", "batch"])
+def test_an_absurd_number_is_refused_at_once(name):
+    with pytest.raises(OptionError, match="from 1 up"):
+        Config(**{name: 10**400})

@@ -58,7 +58,7 @@ class Config:
     backend: str = "numpy"
 
     def __post_init__(self) -> None:
-        if min((self.latent, *self.hidden)) < 1:
+        if not all(1 <= n <= 10**15 for n in (self.latent, *self.hidden)):
             raise OptionError(
                 f"latent and hidden are sizes from 1 up, not {self.latent} and {self.hidden}"
             )

@@ -195,6 +195,8 @@ class MLP(Sequential):
     ) -> None:
         if activation not in ACTIVATIONS:
             raise OptionError(f"unknown activation {activation!r}; choose one of {ACTIVATIONS}")
+        if len(widths) < 2:
+            raise OptionError(f"an MLP has an input and an output width at least, not {widths}")
         layers: list[Activation] = []
         for fan_in, fan_out in itertools.pairwise(widths):
             layers += [Dense(fan_in, fan_out, noise, initialise), OPS[activation]]

@@ -117,8 +117,7 @@ class RunState:
         """
         expected = {k: (v.shape, str(v.dtype)) for k, v in self._tensors().items()}
         tensors, state = load_tensors(path, expected)
-        kinds = {name: type(value) for name, value in self._plain(about).items()}
-        if not isinstance(state, dict) or {k: type(v) for k, v in state.items()} != kinds:
+        if not _is_sound(state, self._plain(about)):
             raise RunError(f"{path} is not the checkpoint of a training run; train again")
         _check_same(state, about)
         from_host, prefix = self.model.backend.from_host, "model."
@@ -148,6 +147,24 @@ def fingerprint(split: Split | None) -> list[int]:
         part = np.ascontiguousarray(split.images[start : start + 1000])
         checksum = zlib.crc32(part.data, checksum)
     return [*split.images.shape, checksum]
+
+
+def _is_sound(state: Any, like: dict[str, Any]) -> bool:
+    """Whether ``state`` has the parts of ``like``, of their kinds, and fits together."""
+    kinds = {name: type(value) for name, value in like.items()}
+    if not isinstance(state, dict) or {k: type(v) for k, v in state.items()} != kinds:
+        return False
+    rows, sums, best = state["history"], state["sums"], state["best"]
+    return (
+        state["epoch"] == len(rows) + 1
+        and all(isinstance(row, dict) for row in rows)
+        and min(state["step"], state["optimiser_steps"]) >= 0
+        and [type(x) for x in sums] == [float, float]
+        and len(best) == 2
+        and isinstance(best[0], float | None)
+        and type(best[1]) is int
+        and state["images"].keys() == like["images"].keys()
+    )
 
 
 def _check_same(saved: dict[str, Any], about: dict[str, Any]) -> None:

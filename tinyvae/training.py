@@ -8,7 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, get_type_hints
@@ -27,6 +27,7 @@ from tinyvae.optim import clip_global_norm
 from tinyvae.state import Row as Row
 from tinyvae.state import RunState, Snapshot, fingerprint
 
+MOST = 10**9  # epochs, or images in a batch
 WATCHED = 1000  # training images on which the latent dimensions are watched without validation
 
 
@@ -50,7 +51,7 @@ class Settings:
             if kind in (int, float):
                 object.__setattr__(self, name, _number(name, kind, getattr(self, name)))
         for name in ("epochs", "batch"):
-            if getattr(self, name) < 1:
+            if not 1 <= getattr(self, name) <= MOST:
                 raise OptionError(f"{name} is a number from 1 up, not {getattr(self, name)}")
         for name in ("beta", "warm_up", "free_bits", "patience", "clip", "seed"):
             if not 0 <= getattr(self, name) < math.inf:
@@ -156,6 +157,9 @@ def fit(
     [1, 2]
     """
     path = None if checkpoint is None else Path(checkpoint)
+    known = [field.name for field in fields(Settings)]
+    if unknown := sorted(settings.keys() - set(known)):
+        raise OptionError(f"fit has no setting {unknown[0]!r}; its settings: {', '.join(known)}")
     trainer = Trainer(model, _split(train), _split(valid), Settings(**settings), callbacks, path)
     if resume:
         trainer.resume()

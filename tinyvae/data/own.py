@@ -199,6 +199,8 @@ def _checked_labels(labels: np.ndarray | None, count: int, path: Path) -> np.nda
             f"{path} has labels of dtype {labels.dtype} and shape {labels.shape}; they must be "
             f"numbers of shape ({count},) or ({count}, F), a row an image"
         )
+    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+        raise DataError(f"{path} has labels that are NaN or infinite; every image needs a number")
     return labels
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from tinyvae.autograd import Tensor, no_grad
 from tinyvae.data.dataset import Split
+from tinyvae.errors import DataError
 from tinyvae.models.vae import VAE
 from tinyvae.noise import Noise
 from tinyvae.objectives import check_pixels, kl_per_dimension, negative_elbo
@@ -44,13 +45,15 @@ class Evaluation:
         return self.cross_entropy + self.kl
 
 
-def evaluate(model: VAE, split: Split, seed: int = 0, dynamic: bool = False) -> Evaluation:
+def evaluate(
+    model: VAE, split: Split | np.ndarray, seed: int = 0, dynamic: bool = False
+) -> Evaluation:
     """The negative ELBO on images, with one posterior sample for each.
 
     Parameters
     ----------
     model : VAE
-    split : Split
+    split : Split or array
         Images of the model's shape; for an honest figure, ones that it was not trained on.
     seed : int
         Of the posterior samples and the binarisation; the same seed, the same figure.
@@ -70,6 +73,9 @@ def evaluate(model: VAE, split: Split, seed: int = 0, dynamic: bool = False) -> 
     >>> len(result.kl_per_dimension)
     2
     """
+    split = Split(split) if isinstance(split, np.ndarray) else split
+    if len(split) == 0:
+        raise DataError("there are no images to evaluate on")
     check_pixels(split.images)
     noise = Noise(seed, "evaluate", backend=model.backend)
     pixels = Noise(seed, "evaluate", "pixels", backend="numpy") if dynamic else None

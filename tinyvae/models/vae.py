@@ -54,10 +54,10 @@ class VAE(Module):
         activation: str = "relu",
         seed: int = 0,
     ) -> None:
-        if min(*image_shape, latent, *hidden) < 1:
+        if not _are_sizes(image_shape, (latent,), hidden):
             raise OptionError(
-                f"sizes are from 1 up, not image_shape={image_shape}, latent={latent}, "
-                f"hidden={hidden}"
+                f"sizes are whole numbers from 1 up, not image_shape={image_shape}, "
+                f"latent={latent}, hidden={hidden}; hidden is a tuple such as (400,)"
             )
         self.image_shape, self.latent = tuple(image_shape), latent
         self.hidden, self.activation = tuple(hidden), activation
@@ -134,6 +134,15 @@ class VAE(Module):
         for start in range(0, len(images), ROWS):
             rows = images[start : start + ROWS].reshape(-1, pixels)
             yield Tensor.wrap(self.backend.from_host(rows.astype(self.dtype) * scale))
+
+
+def _are_sizes(*groups: Any) -> bool:
+    """Whether every group is a tuple or list of whole numbers from 1 to 10^9."""
+    return all(
+        isinstance(group, (tuple, list))
+        and all(isinstance(n, int) and 1 <= n <= 10**9 for n in group)
+        for group in groups
+    )
 
 
 def _joined(parts: list[Array]) -> Any:
