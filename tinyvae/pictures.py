@@ -88,7 +88,7 @@ def _best_told(means: np.ndarray, factors: np.ndarray) -> int:
     return int(np.argmin(residues.var(axis=0) / np.maximum(factors.var(axis=0), 1e-12)))
 
 
-def manifold(model: VAE, dataset: Dataset, side: int = 20) -> Figure:
+def manifold(model: VAE, dataset: Dataset, side: int = 21) -> Figure:
     """Decoded codes on a grid of the prior's quantiles, in the two dimensions most used."""
     used = _most_used(model, dataset)
     plane, rest = len(used) == 2, model.latent > 2

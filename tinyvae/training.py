@@ -17,7 +17,7 @@ import numpy as np
 
 from tinyvae.autograd import Tensor, trace_non_finite
 from tinyvae.backend import Array
-from tinyvae.data.dataset import BINARISE, Binarise, Split
+from tinyvae.data.dataset import BINARISE, Binarise, Split, as_split
 from tinyvae.errors import DataError, NonFiniteError, OptionError, ShapeError
 from tinyvae.evaluation.elbo import evaluate
 from tinyvae.models.vae import VAE
@@ -160,14 +160,17 @@ def fit(
     known = [field.name for field in fields(Settings)]
     if unknown := sorted(settings.keys() - set(known)):
         raise OptionError(f"fit has no setting {unknown[0]!r}; its settings: {', '.join(known)}")
-    trainer = Trainer(model, _split(train), _split(valid), Settings(**settings), callbacks, path)
+    trainer = Trainer(
+        model,
+        as_split(train),
+        None if valid is None else as_split(valid),
+        Settings(**settings),
+        callbacks,
+        path,
+    )
     if resume:
         trainer.resume()
     return trainer.run()
-
-
-def _split(images: Any) -> Any:
-    return Split(images) if isinstance(images, np.ndarray) else images
 
 
 class Trainer:

@@ -57,6 +57,10 @@ class WorstElement:
         """Whether the two surely agree."""
         return self.verdict == "right"
 
+    @property
+    def _zero(self) -> bool:
+        return self.pullback == 0 and abs(self.differences) <= 1e-9
+
     def __str__(self) -> str:
         rough = self.verdict == "CANNOT TELL"
         return (
@@ -64,6 +68,7 @@ class WorstElement:
             f"says {self.pullback:.10g}, the differences {self.differences:.10g}; off by "
             f"{self.error:.1e} of the gradient's largest element, {self.allowed:.1e} allowed"
             + ("; the value is too large or too rough here: check at another point" * rough)
+            + ("; both are 0, which a wrong factor leaves 0: check at another point" * self._zero)
         )
 
 
@@ -94,10 +99,13 @@ def gradcheck(
         of arrays that returns its value and its pullback. Its randomness must be frozen:
         hand the noise in.
     *inputs : array_like of float64
-        Where to check. Keep away from kinks, such as relu at 0.
+        Where to check. Keep away from kinks, such as relu at 0, and from points where the
+        gradient is zero; and let no two axes have the same length, nor any the length 1,
+        where a wrong shape could pass by broadcasting.
     seed : int
-        Of the random upstream gradient. (With one of ones, errors that sum to zero hide:
-        softmax passes with a gradient of zero.)
+        Of the random upstream gradient, by which the gradients that are reported are
+        multiplied. (With one of ones, errors that sum to zero hide: softmax passes with a
+        gradient of zero.)
     tolerance : float
         Relative to the largest element of each argument's gradient, so that a loss that is
         scaled by 1e-8 is checked as strictly as the loss itself.

@@ -69,6 +69,10 @@ def _lift(
             made = implementation(backend)(*arrays, **options)
         except TinyvaeError:
             raise
+        except TypeError as error:
+            if "positional argument" not in str(error):
+                raise
+            raise TypeError(f"{error}; options go by keyword, as in axis=1") from error
         except ValueError as error:
             shapes = ", ".join(str(getattr(a, "shape", a)) for a in arrays)
             raise ShapeError(f"{name}: shapes {shapes} do not fit: {error}") from error

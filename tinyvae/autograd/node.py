@@ -28,6 +28,11 @@ class Node:
                 f"{op} has {len(inputs)} inputs but {len(self.pullbacks)} pullbacks: it returns "
                 "its value and a tuple with one for each input"
             )
+        if not all(map(callable, self.pullbacks)):
+            raise GraphError(
+                f"{op} returned a value where its pullback is wanted: a function that takes the "
+                "upstream gradient g and returns the gradient, such as lambda g: g * 2 * x"
+            )
         self.versions = tuple(x.version if hasattr(x, "version") else 0 for x in inputs)
 
     def check_unchanged(self, output: Tensor) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 from tinyvae import backend as backends
@@ -169,7 +169,9 @@ class Tensor:
     def item(self) -> float:
         """The one value of a tensor of size 1 (it waits for the device)."""
         if self.size != 1:
-            raise ShapeError(f"only a tensor of size 1 is a number; this is {self.label}")
+            raise ShapeError(
+                f"only a tensor of size 1 is a number; this is {self.label}: .numpy() has them all"
+            )
         return float(self._array.reshape(()))
 
     def __float__(self) -> float:
@@ -179,7 +181,32 @@ class Tensor:
         return self.item() != 0
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
-        raise TypeError("a Tensor is not turned into an array silently: use .numpy()")
+        raise TypeError(
+            "a Tensor is not turned into an array silently: use .numpy(), or functions of tinyvae, "
+            "such as tv.exp(x); tv.concatenate and tv.stack take the tensors one by one"
+        )
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if not self.ndim:
+            raise TypeError("a Tensor without axes cannot be gone through; it is one number")
+        return (self[k] for k in range(len(self)))
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else repr(self)
+
+    # Comparisons are of numbers: a tensor of size 1, such as a loss
+
+    def __lt__(self, other: float) -> bool:
+        return self.item() < float(other)
+
+    def __gt__(self, other: float) -> bool:
+        return self.item() > float(other)
+
+    def __le__(self, other: float) -> bool:
+        return self.item() <= float(other)
+
+    def __ge__(self, other: float) -> bool:
+        return self.item() >= float(other)
 
     def detach(self) -> Tensor:
         """The same values without history; a copy, so that changing one leaves the other."""
@@ -278,6 +305,9 @@ class Tensor:
     def __neg__(self) -> Tensor:
         return OPS["negative"](self)
 
+    def __abs__(self) -> Tensor:
+        return OPS["abs"](self)
+
     def __pow__(self, exponent: float) -> Tensor:
         return OPS["power"](self, exponent=exponent)
 
@@ -315,7 +345,7 @@ def _own_copy(data: Any, dtype: str | None) -> Array:
     if str(data.dtype) not in FLOATS and dtype is None:
         raise DtypeError(
             f"an array of {data.dtype} has no gradient; a Tensor takes float32 or float64: "
-            "say which, as in tv.Tensor(data, dtype='float32')"
+            "say which, as in tv.Tensor(data, dtype='float32'), and divide bytes of pixels by 255"
         )
     if backends.of(data).host:
         plain = backends.of(data).xp.array(data, dtype=dtype or data.dtype)  # no subclass
@@ -346,7 +376,7 @@ def backward(root: Tensor, upstream: Operand = None) -> None:
             if x._node is None:
                 _pull_to_leaf(node, x, pullback, gradient)
                 continue
-            got = _checked(node, x, pullback(gradient))
+            got = _pulled(node, x, pullback, gradient)
             pending[x] = pending[x] + got if x in pending else got
             if uses[x] == 0:
                 ready.append(x)
@@ -355,10 +385,10 @@ def backward(root: Tensor, upstream: Operand = None) -> None:
 def _pull_to_leaf(node: Node, leaf: Tensor, pullback: Any, upstream: Array) -> None:
     """Write the gradient straight into the leaf's buffer where the op can, else add it there."""
     if node.in_place and not leaf._has_grad:
-        _checked(node, leaf, pullback(upstream, out=leaf._buffer()))
+        _pulled(node, leaf, pullback, upstream, out=leaf._buffer())
         leaf._has_grad = True
     else:
-        _accumulate(leaf, _checked(node, leaf, pullback(upstream)))
+        _accumulate(leaf, _pulled(node, leaf, pullback, upstream))
 
 
 def _accumulate(leaf: Tensor, gradient: Array) -> None:
@@ -370,7 +400,14 @@ def _accumulate(leaf: Tensor, gradient: Array) -> None:
     leaf._has_grad = True
 
 
-def _checked(node: Node, x: Tensor, gradient: Array) -> Array:
+def _pulled(node: Node, x: Tensor, pullback: Any, upstream: Array, **out: Array) -> Array:
+    try:
+        gradient = pullback(upstream, **out)
+    except ValueError as error:
+        raise ShapeError(
+            f"the pullback of {node.op} for {x.label} failed, for an upstream gradient of shape "
+            f"{upstream.shape}, which is that of the value: {error}"
+        ) from error
     if not hasattr(gradient, "dtype"):
         raise GraphError(
             f"the pullback of {node.op} returned {gradient!r:.40} for {x.label}, and no array"

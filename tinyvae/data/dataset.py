@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -76,6 +76,24 @@ class Split:
         drawn = draw_pixels(self.images.reshape(len(self), -1), noise)
         images = drawn.view(np.uint8) * np.uint8(255)
         return Split(images.reshape(self.images.shape), self.labels)
+
+
+def as_split(images: Any) -> Split:
+    """A Split, or an array as the images of one.
+
+    Raises
+    ------
+    DataError
+        It is neither: a Dataset, say, of which a part is wanted.
+    """
+    if isinstance(images, Split):
+        return images
+    if isinstance(images, np.ndarray):
+        return Split(images)
+    raise DataError(
+        f"images are wanted, not a {type(images).__name__}: give a part of a data set, such as "
+        "digits.train, or an array of shape (N, H, W)"
+    )
 
 
 def draw_pixels(pixels: np.ndarray, noise: Noise) -> np.ndarray:

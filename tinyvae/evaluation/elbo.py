@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinyvae.autograd import Tensor, no_grad
-from tinyvae.data.dataset import Split
+from tinyvae.data.dataset import Split, as_split
 from tinyvae.errors import DataError
 from tinyvae.models.vae import VAE
 from tinyvae.noise import Noise
@@ -73,7 +73,7 @@ def evaluate(
     >>> len(result.kl_per_dimension)
     2
     """
-    split = Split(split) if isinstance(split, np.ndarray) else split
+    split = as_split(split)
     if len(split) == 0:
         raise DataError("there are no images to evaluate on")
     check_pixels(split.images)
