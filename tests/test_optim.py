@@ -284,3 +284,16 @@ def test_a_clipped_gradient_keeps_its_direction_and_has_at_most_the_limit_as_nor
     wanted = g.astype("float64") * (min(1.0, limit / norm) if norm else 1.0)
     np.testing.assert_allclose(after, wanted, rtol=2e-6, atol=1e-37)
     assert math.hypot(*after.astype("float64")) == pytest.approx(min(norm, limit), rel=1e-5, abs=0)
+
+
+def test_what_decayed_below_the_normal_numbers_is_dropped_and_nothing_else(
+    backend: Backend,
+) -> None:
+    optimiser = Adam([Tensor([1.0, 2.0, 3.0, 4.0], requires_grad=True)])
+    kept = np.array([0.0, 1.2e-38, -1.2e-38, 3.0], dtype="float32")
+    optimiser.state["first"][...] = backend.from_host(np.float32([1e-45, 1.2e-38, -1.2e-38, 3.0]))
+    optimiser.state["second"][...] = backend.from_host(np.float32([-1e-39, 0.0, 1e38, 1e-37]))
+    optimiser.drop_denormals()
+    state = optimiser.state_dict()
+    np.testing.assert_array_equal(state["first"], kept)
+    np.testing.assert_array_equal(state["second"], np.float32([0.0, 0.0, 1e38, 1e-37]))

@@ -115,6 +115,17 @@ class Optimiser:
         """Forget the gradients, before the next backward pass."""
         self.flat.zero_grad()
 
+    def drop_denormals(self) -> None:
+        """Set to 0 what has decayed below the normal numbers.
+
+        A mean of gradients that are now 0 shrinks until rounding stops it at some 1e-45, and
+        there it stays: too small to matter, and slow to compute with on every processor.
+        """
+        xp, dtype = self.backend.xp, self.flat.values.dtype
+        tiny = float(xp.finfo(dtype).tiny)
+        for vector in self.state.values():
+            vector[...] = xp.where(xp.abs(vector) >= tiny, vector, vector * 0)
+
     def state_dict(self) -> dict[str, Any]:
         """The number of steps, and copies of the vectors on the host."""
         vectors = {name: self.backend.to_host(v.copy()) for name, v in self.state.items()}

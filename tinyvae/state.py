@@ -51,6 +51,7 @@ class RunState:
     def end_epoch(self, row: Row) -> None:
         """Log the epoch, note whether it is the best, and go on to the next."""
         self.history.append(row)
+        self.optimiser.drop_denormals()
         if row.get("valid_loss", math.inf) < self.best_loss:
             self.best = self.optimiser.flat.values.copy()
             self.best_loss, self.best_epoch = row["valid_loss"], self.epoch
