@@ -13,7 +13,7 @@ CHECKS = {
     "format": ["ruff", "format", "--check", "."],
     "types": ["mypy"],
     "imports": ["lint-imports", "--no-cache"],
-    "tests": ["pytest", "-rs", "-n", "auto", "--dist", "worksteal"],
+    "tests": ["pytest", "-n", "auto", "--dist", "worksteal"],
 }
 
 
