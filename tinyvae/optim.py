@@ -51,15 +51,11 @@ def adam(
     first += g
     second *= beta2
     second += g * g
-    to_m, to_sigma = adam_scales(beta1, beta2, t)
+    to_m = (1 - beta1) / (1 - beta1**t)
+    to_sigma = math.sqrt((1 - beta2) / (1 - beta2**t))
     if decay:
         p -= (rate * decay) * p
     p -= (rate * to_m / to_sigma) * (first / (second**0.5 + epsilon / to_sigma))
-
-
-def adam_scales(beta1: float, beta2: float, t: int) -> tuple[float, float]:
-    """From the discounted sums to the bias-corrected mean of g, and root mean of g^2."""
-    return (1 - beta1) / (1 - beta1**t), math.sqrt((1 - beta2) / (1 - beta2**t))
 
 
 def rmsprop(p: Array, g: Array, second: Array, *, rate: float, rho: float, epsilon: float) -> None:

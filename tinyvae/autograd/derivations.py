@@ -11,7 +11,7 @@ import math
 
 from tinyvae.autograd.lift import ValueAndPullback, core_op
 from tinyvae.autograd.ops import fit, logistic, namespace
-from tinyvae.backend import Array
+from tinyvae.backend import Array, same_shape
 from tinyvae.errors import ShapeError
 
 LOG_2_PI = math.log(2 * math.pi)
@@ -58,7 +58,7 @@ def bernoulli_cross_entropy(logits: Array, targets: Array) -> ValueAndPullback:
     >>> round(loss.item(), 6)  # log 2 + log(1 + e^-2)
     0.820075
     """
-    _same_shape("bernoulli_cross_entropy", logits, targets)
+    same_shape("bernoulli_cross_entropy", logits, targets)
     xp = namespace(logits)
     hinge = xp.maximum(logits * (1 - targets), -logits * targets)
     loss = xp.sum(hinge + xp.log1p(xp.exp(-xp.abs(logits))), axis=-1)
@@ -99,7 +99,7 @@ def gaussian_sample(mean: Array, log_variance: Array, noise: Array) -> ValueAndP
     >>> gaussian_sample(Tensor([1.0]), Tensor([0.0]), Tensor([-0.5]))
     Tensor([0.5])
     """
-    _same_shape("gaussian_sample", mean, log_variance, noise)
+    same_shape("gaussian_sample", mean, log_variance, noise)
     sigma = namespace(mean).exp(log_variance / 2)
     deviation = sigma * noise
     return mean + deviation, (
@@ -142,7 +142,7 @@ def kl_standard_normal(mean: Array, log_variance: Array) -> ValueAndPullback:
     >>> kl_standard_normal(Tensor([[0.0], [1.0]]), Tensor([[0.0], [0.0]]))
     Tensor([0.0, 0.5])
     """
-    _same_shape("kl_standard_normal", mean, log_variance)
+    same_shape("kl_standard_normal", mean, log_variance)
     xp = namespace(mean)
     surplus = xp.expm1(log_variance)  # v - 1
     spread = _excess(log_variance, surplus)
@@ -187,7 +187,7 @@ def kl_gaussian(
     >>> kl_gaussian(Tensor([3.0]), zero, Tensor([1.0]), zero)
     Tensor(2.0)
     """
-    _same_shape("kl_gaussian", mean, log_variance, other_mean, other_log_variance)
+    same_shape("kl_gaussian", mean, log_variance, other_mean, other_log_variance)
     xp = namespace(mean)
     r, difference = mean - other_mean, log_variance - other_log_variance
     precision = xp.exp(-other_log_variance)
@@ -240,7 +240,7 @@ def gaussian_log_likelihood(x: Array, mean: Array, log_variance: Array) -> Value
     >>> round(gaussian_log_likelihood(Tensor([1.0]), Tensor([0.0]), 0.0).item(), 6)
     -1.418939
     """
-    _same_shape("gaussian_log_likelihood", x, mean)
+    same_shape("gaussian_log_likelihood", x, mean)
     xp = namespace(x)
     logs = xp.asarray(log_variance, dtype=x.dtype)
     if (x + logs).shape != x.shape:
@@ -264,9 +264,3 @@ def _excess(x: Array, surplus: Array) -> Array:
         series *= near / n
         series += 1
     return xp.where(near == x, near * near / 2 * series, surplus - x)
-
-
-def _same_shape(name: str, *arrays: Array) -> None:
-    if any(a.shape != arrays[0].shape for a in arrays):
-        shapes = ", ".join(str(a.shape) for a in arrays)
-        raise ShapeError(f"{name} takes arrays of one shape, not {shapes}")

@@ -64,7 +64,8 @@ def _lift(
     def lifted(*inputs: Operand, **options: Any) -> Tensor:
         operands = [x if type(x) in _AS_THEY_ARE else _operand(x) for x in inputs]
         arrays = [x._array if isinstance(x, Tensor) else x for x in operands]
-        backend = _common_backend(name, arrays)
+        first = _common_kind(name, arrays)
+        backend = backends.of(first)
         try:
             made = implementation(backend)(*arrays, **options)
         except TinyvaeError:
@@ -79,7 +80,7 @@ def _lift(
         if not isinstance(made, tuple) or len(made) != 2:
             raise GraphError(f"{name} must return its value and its pullback, not {made!r:.60}")
         value, pullbacks = backend.asarray(made[0]), made[1]
-        _check_dtype(name, arrays, value)
+        _check_dtype(name, first.dtype, value)
         return _record(name, operands, value, pullbacks, in_place)
 
     lifted.bare = function  # type: ignore[attr-defined]
@@ -95,7 +96,8 @@ def _operand(x: Operand) -> Operand:
     return float(x) if isinstance(x, Real) else Tensor(x)
 
 
-def _common_backend(name: str, arrays: list[Any]) -> Backend:
+def _common_kind(name: str, arrays: list[Any]) -> Array:
+    """The first array, whose backend and dtype are those of all the others."""
     tensors = [a for a in arrays if not isinstance(a, (int, float))]
     if not tensors:
         raise DtypeError(f"{name}: at least one input must be a Tensor or an array")
@@ -108,11 +110,10 @@ def _common_backend(name: str, arrays: list[Any]) -> Backend:
                 f"{name}: {first.dtype} of shape {first.shape} meets {other.dtype} of shape "
                 f"{other.shape}; nothing is promoted silently: convert one with tv.astype"
             )
-    return backends.of(first)
+    return first
 
 
-def _check_dtype(name: str, arrays: list[Any], value: Array) -> None:
-    wanted = next(a.dtype for a in arrays if not isinstance(a, (int, float)))
+def _check_dtype(name: str, wanted: Any, value: Array) -> None:
     if value.dtype != wanted and name != "astype":
         raise DtypeError(
             f"{name} made {value.dtype} of {wanted}; an option may be a NumPy scalar, which "

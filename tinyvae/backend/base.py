@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 
-from tinyvae.errors import BackendError
+from tinyvae.errors import BackendError, ShapeError
 
 Array: TypeAlias = Any
 """An array of whichever library is in use."""
@@ -139,6 +139,13 @@ def _owner(value: Any) -> str | None:
     if isinstance(value, (np.ndarray, np.generic)):
         return "numpy"
     return "cupy" if type(value).__module__.startswith("cupy") else None
+
+
+def same_shape(name: str, *arrays: Array) -> None:
+    """Refuse arrays of several shapes, for what ``name`` does without broadcasting."""
+    if any(a.shape != arrays[0].shape for a in arrays):
+        shapes = ", ".join(str(a.shape) for a in arrays)
+        raise ShapeError(f"{name} takes arrays of one shape, not {shapes}")
 
 
 def mixed(first: str, second: str, where: str = "") -> BackendError:

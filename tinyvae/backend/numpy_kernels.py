@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tinyvae.errors import ShapeError
+from tinyvae.backend.base import same_shape
 
 Array: TypeAlias = np.ndarray
 BLOCK = 1 << 16
@@ -26,7 +26,7 @@ def bernoulli_cross_entropy(logits: Array, targets: Array) -> tuple[Array, Any]:
     max(l, 0) - t l is l times its own slope, 1 - t or -t by the sign of l. The gradient
     averages the two slopes with the weights 1 / (1 + e) and e / (1 + e).
     """
-    _same_shape("bernoulli_cross_entropy", logits, targets)
+    same_shape("bernoulli_cross_entropy", logits, targets)
     e = np.abs(logits)
     np.exp(np.negative(e, out=e), out=e)
     slope = (logits >= 0) - targets
@@ -48,7 +48,7 @@ def kl_standard_normal(mean: Array, log_variance: Array) -> tuple[Array, Any]:
 
     Further out x = near + far, and e^x - 1 - x = (e^near - 1 - near) + (e^far - 1) e^near - far.
     """
-    _same_shape("kl_standard_normal", mean, log_variance)
+    same_shape("kl_standard_normal", mean, log_variance)
     near = np.minimum(np.maximum(log_variance, -1), 1)
     far = log_variance - near
     double = np.full_like(near, 0)  # (e^near - 1 - near) / near^2, then the doubled divergence
@@ -95,11 +95,6 @@ def adam(
         np.divide(m, scratch, out=scratch)
         scratch *= rate * to_m / to_sigma
         p_ -= scratch
-
-
-def _same_shape(name: str, first: Array, second: Array) -> None:
-    if first.shape != second.shape:
-        raise ShapeError(f"{name} takes arrays of one shape, not {first.shape}, {second.shape}")
 
 
 def keep_freed_memory() -> None:
