@@ -17,7 +17,8 @@ __version__ = "0.1.0"
 # fmt: off
 _HOMES = {
     "tinyvae.backend": ("Backend", "use"),
-    "tinyvae.autograd": ("GradientReport", "Tensor", "gradcheck", "no_grad", "op"),
+    "tinyvae.autograd": ("Tensor", "no_grad", "op"),
+    "tinyvae.checker": ("GradientReport", "gradcheck"),
     "tinyvae.autograd.ops": (
         "abs", "add", "affine", "astype", "broadcast_to", "concatenate", "divide", "elu", "exp",
         "gelu", "getitem", "leaky_relu", "log", "log_softmax", "logsumexp", "matmul", "max",
@@ -45,6 +46,7 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 _ROOMS = (
     "autograd",
     "backend",
+    "checker",
     "checkpoint",
     "data",
     "errors",

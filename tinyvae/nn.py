@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Self, TypeAlias
 
 from tinyvae import backend as backends
@@ -76,6 +77,27 @@ class Module:
             parameter.place(moved, target.xp.zeros_like(moved))
         return self
 
+    @contextmanager
+    def with_parameters(self, tensors: Sequence[Tensor]) -> Iterator[Self]:
+        """Within the block it computes with these tensors in the place of its parameters.
+
+        So a loss becomes a function of the parameters, to be differentiated or checked.
+
+        >>> layer = Dense(1, 1, Noise(0))
+        >>> two, one = Tensor([[2.0]]), Tensor([1.0])
+        >>> with layer.with_parameters([two, one]):
+        ...     layer(Tensor([[3.0]]))
+        Tensor([[7.0]])
+        """
+        own = dict(self.named_parameters())
+        try:
+            for name, tensor in zip(own, tensors, strict=True):
+                _put(self, name.split("."), tensor)
+            yield self
+        finally:
+            for name, parameter in own.items():
+                _put(self, name.split("."), parameter)
+
     @property
     def backend(self) -> Backend:
         """Where the parameters are."""
@@ -99,6 +121,24 @@ def _parameters_in(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
         parts = value.items() if isinstance(value, dict) else enumerate(value)
         for key, part in parts:
             yield from _parameters_in(f"{name}.{key}", part)
+
+
+def _put(owner: Any, path: Sequence[str], tensor: Tensor) -> None:
+    """Set what the path leads to, through attributes, lists and dicts."""
+    *way, last = path
+    for key in way:
+        owner = owner[_key(owner, key)] if _key(owner, key) is not None else getattr(owner, key)
+    if _key(owner, last) is not None:
+        owner[_key(owner, last)] = tensor
+    else:
+        setattr(owner, last, tensor)
+
+
+def _key(owner: Any, name: str) -> Any:
+    """``name`` as the key of a list or a dict; None for an object with attributes."""
+    if isinstance(owner, dict):
+        return name
+    return int(name) if isinstance(owner, (list, tuple)) else None
 
 
 def he_normal(fan_in: int, fan_out: int, noise: Noise) -> Array:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tinyvae.autograd import OPS, Tensor, gradcheck
+from tinyvae.autograd import OPS, Tensor
+from tinyvae.checker import gradcheck
 from tinyvae.evaluation.gradients import CASES
 from tinyvae.noise import Noise
 

@@ -104,6 +104,8 @@ def _common_kind(name: str, arrays: list[Any]) -> Array:
     first = tensors[0]
     for other in tensors[1:]:
         if type(other) is not type(first):
+            if _adopted(arrays):
+                return _common_kind(name, arrays)
             raise backends.mixed(backends.of(first).name, backends.of(other).name, name)
         if other.dtype != first.dtype:
             raise DtypeError(
@@ -111,6 +113,18 @@ def _common_kind(name: str, arrays: list[Any]) -> Array:
                 f"{other.shape}; nothing is promoted silently: convert one with tv.astype"
             )
     return first
+
+
+def _adopted(arrays: list[Any]) -> bool:
+    """Whether one of the arrays is of a backend that takes in the host's; then it has done so."""
+    kinds = [None if isinstance(a, (int, float)) else backends.of(a) for a in arrays]
+    host = next((kind for kind in kinds if kind and kind.adopts_host), None)
+    if host is None or not all(kind is None or kind.host or kind is host for kind in kinds):
+        return False
+    arrays[:] = [
+        a if kind is None else host.asarray(a) for a, kind in zip(arrays, kinds, strict=True)
+    ]
+    return True
 
 
 def _check_dtype(name: str, wanted: Any, value: Array) -> None:

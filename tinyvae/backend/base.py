@@ -33,6 +33,8 @@ class Backend:
         Wait until the device has done all it was asked.
     host : bool
         Whether its arrays are in the host's memory, where to look at a value costs nothing.
+    adopts_host : bool
+        Whether an op takes in arrays of the host beside its own, instead of refusing to mix.
     kernels : mapping of str to callable
         One-pass versions of ops, by the op's name; each is held to its reference by a test.
     """
@@ -44,6 +46,7 @@ class Backend:
     to_host: Callable[[Array], np.ndarray]
     synchronize: Callable[[], None] = lambda: None
     host: bool = False
+    adopts_host: bool = False
     kernels: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
 
     def __repr__(self) -> str:

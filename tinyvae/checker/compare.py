@@ -1,0 +1,259 @@
+"""One argument's gradient against both oracles, element by element or along directions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tinyvae.checker import twin
+from tinyvae.checker.diagnosis import Wrong, diagnose
+from tinyvae.checker.oracles import Slope, central_differences, complex_step, is_analytic, line
+from tinyvae.checker.report import CANNOT_TELL, RIGHT, WRONG, ArgumentReport
+from tinyvae.checker.subject import Subject
+from tinyvae.errors import NonFiniteError
+
+SMALL = 100  # elements of an argument up to which each one is looked at
+BLOCKS = 8
+ROUGH = 1e-4  # doubt about the differences, relative to the gradient, that makes them useless
+FLOOR = 1e-11  # round-off of a gradient, relative to its largest element
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One direction: the gradient along it, by the pullback and by the oracles."""
+
+    index: tuple[int, ...]
+    got: float
+    slope: Slope
+    complex_value: np.ndarray | None
+
+
+@dataclass
+class Argument:
+    """What is needed to check one argument."""
+
+    subject: Subject
+    k: int
+    gradients: Sequence[np.ndarray]
+    upstream: np.ndarray
+    tolerance: float
+    analytic: bool = True
+
+    @property
+    def point(self) -> np.ndarray:
+        """Where it is checked."""
+        return self.subject.points[self.k]
+
+    def probe(self, direction: np.ndarray, index: tuple[int, ...] = ()) -> Probe:
+        """Both oracles along a direction of this argument."""
+        directions = self._only(direction)
+        moved = np.abs(self.point[direction != 0])
+        f = line(self.subject, directions)
+        slope = central_differences(f, self.upstream, float(moved.max()))
+        got = float((self.gradients[self.k] * direction).sum())
+        twin_value = complex_step(self.subject, directions) if self.analytic else None
+        return Probe(index, got, slope, twin_value)
+
+    def _only(self, direction: np.ndarray) -> list[np.ndarray | None]:
+        return [direction if k == self.k else None for k in range(len(self.subject.points))]
+
+    def element(self, index: tuple[int, ...]) -> Probe:
+        """Both oracles along one element."""
+        unit = np.zeros_like(self.point)
+        unit[index] = 1.0
+        return self.probe(unit, index)
+
+    def drop_complex_step_if_not_analytic(self, probe: Probe) -> None:
+        """Trust differences alone where the function has no derivative in complex numbers."""
+        unit = np.zeros_like(self.point)
+        unit[probe.index] = 1.0
+        size = float(np.abs(self.point[probe.index]).max())
+        self.analytic = is_analytic(self.subject, self._only(unit), size)
+
+
+class Judgement:
+    """Probes of one argument, judged together: errors count relative to the largest gradient."""
+
+    def __init__(self, probes: Sequence[Probe], argument: Argument) -> None:
+        self.probes = probes
+        upstream = argument.upstream
+        self.got = np.array([p.got for p in probes])
+        self.fd = np.array([p.slope.value for p in probes])
+        self.cs = np.array([_complex_slope(p, upstream, argument.analytic) for p in probes])
+        self.doubt = np.array([p.slope.doubt for p in probes])
+        steep = max(p.slope.steepness for p in probes)
+        self.scale = max(_largest(self.got), _largest(self.fd), _largest(self.cs), steep) or 1.0
+        self.kinks = np.array([p.slope.kink for p in probes])
+        self.known = np.isfinite(self.cs) & ~self.kinks
+        by_differences = np.where(self.kinks, self._allowed_slope(), self.fd)
+        self.oracle = np.where(self.known, self.cs, by_differences)
+        self.error = np.abs(self.got - self.oracle)
+        size = np.maximum(np.abs(self.got), np.abs(self.oracle))
+        self.slack = argument.tolerance * size + FLOOR * self.scale
+        self.allowed = self.slack + np.where(self.known, 0.0, 3 * self.doubt)
+
+    def verdicts(self) -> np.ndarray:
+        """One for each probe."""
+        near = np.abs(self.got - self.fd) <= self.slack + 3 * self.doubt
+        told = self.error <= self.allowed
+        sure = self.known | self.kinks | (self.doubt <= ROUGH * self.scale)
+        right = told & sure & (near | self.kinks)
+        wrong = ~told & (~near | self.kinks)
+        return np.where(right, RIGHT, np.where(wrong, WRONG, CANNOT_TELL))
+
+    def in_conflict(self) -> np.ndarray:
+        """Where the oracles disagree with each other, more than the differences are in doubt."""
+        apart = np.abs(self.cs - self.fd) > self.slack + 3 * self.doubt
+        return np.asarray(self.known & apart)
+
+    def _allowed_slope(self) -> np.ndarray:
+        """The nearest of the slopes that a kink allows: those between the one-sided ones."""
+        ends = np.array([(p.slope.left, p.slope.right) for p in self.probes])
+        slack = 1e-3 * np.abs(ends[:, 0] - ends[:, 1])
+        return np.asarray(np.clip(self.got, ends.min(axis=1) - slack, ends.max(axis=1) + slack))
+
+    def worst(self) -> int:
+        """The probe that is furthest off for what is allowed, wrong ones first."""
+        rank = np.array([(RIGHT, CANNOT_TELL, WRONG).index(v) for v in self.verdicts()])
+        blame = np.maximum(self.error / self.allowed, self.doubt / (ROUGH * self.scale))
+        blame = np.where(rank.max() == 2, self.error / self.allowed, blame)
+        return int(np.where(rank == rank.max(), blame, -1.0).argmax())
+
+
+def _complex_slope(probe: Probe, upstream: np.ndarray, analytic: bool) -> float:
+    if probe.complex_value is None or not analytic:
+        return math.nan
+    return float((upstream * probe.complex_value.imag).sum()) / twin.STEP
+
+
+def _largest(values: np.ndarray) -> float:
+    return float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
+
+
+def check_argument(argument: Argument, seed: int) -> ArgumentReport:
+    """The report on one argument: every element of a small one, directions through a large one."""
+    if argument.point.size <= SMALL:
+        probes = [argument.element(index) for index in np.ndindex(argument.point.shape)]
+        judged = _judge(probes, argument)
+        return _report(judged, argument, len(probes))
+    return _check_large(argument, np.random.default_rng(seed))
+
+
+def _judge(probes: list[Probe], argument: Argument) -> Judgement:
+    judged = Judgement(probes, argument)
+    for p in judged.probes:
+        if not math.isfinite(p.slope.value) and p.complex_value is None:
+            raise NonFiniteError(
+                f"the value is not finite around {argument.subject.labels[argument.k]}, "
+                f"element {p.index}: check at a point further from the edge"
+            )
+    if judged.in_conflict().any() and argument.analytic:
+        argument.drop_complex_step_if_not_analytic(probes[int(judged.in_conflict().argmax())])
+        judged = Judgement(probes, argument)
+    return judged
+
+
+def _check_large(argument: Argument, rng: np.random.Generator) -> ArgumentReport:
+    """Directions through all of it and through blocks of it; then the worst block's elements."""
+    everything = np.arange(argument.point.size)
+    probes = [argument.probe(_through(argument, everything, rng)) for _ in range(2)]
+    block, count = everything, len(probes)
+    verdicts = list(_judge(probes, argument).verdicts())
+    while len(block) > 2 * BLOCKS:
+        blocks = np.array_split(block, BLOCKS)
+        probes = [argument.probe(_through(argument, b, rng)) for b in blocks]
+        judged = _judge(probes, argument)
+        worst, count = judged.worst(), count + len(probes)
+        verdicts.append(judged.verdicts()[worst])
+        block = blocks[worst]
+        if verdicts[-1] == RIGHT:
+            block = _largest_of(argument, block)
+    elements = [tuple(map(int, np.unravel_index(i, argument.point.shape))) for i in block]
+    judged = _judge([argument.element(index) for index in elements], argument)
+    return _report(judged, argument, count + len(elements), verdicts)
+
+
+def _through(argument: Argument, block: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A random direction of length 1 through a block, that leaves no element of it out."""
+    direction = np.zeros(argument.point.size)
+    signs = rng.choice((-1.0, 1.0), len(block))
+    direction[block] = signs * rng.uniform(0.5, 1.5, len(block)) / math.sqrt(len(block))
+    return direction.reshape(argument.point.shape)
+
+
+def _largest_of(argument: Argument, block: np.ndarray) -> np.ndarray:
+    """The elements of a block with the largest gradient."""
+    sizes = np.abs(argument.gradients[argument.k].reshape(-1)[block])
+    return np.asarray(block[np.argsort(-sizes)[: 2 * BLOCKS]])
+
+
+def _report(
+    judged: Judgement, argument: Argument, count: int, directions: Sequence[str] = ()
+) -> ArgumentReport:
+    i = judged.worst()
+    probe, verdicts = judged.probes[i], judged.verdicts()
+    verdict, note = str(verdicts[i]), ""
+    if verdict == RIGHT and any(v != RIGHT for v in directions):
+        verdict = WRONG if WRONG in directions else CANNOT_TELL
+        note = "along a random direction through it, though not in the elements looked at"
+    note = note or "; ".join(_notes(judged, i, verdict))
+    # of a number, the learner knows the gradient itself, not that times a random upstream
+    unit = float(argument.upstream.reshape(-1)[0]) if argument.upstream.ndim == 0 else 1.0
+    small = len(judged.probes) == argument.point.size
+    return ArgumentReport(
+        argument.k,
+        argument.subject.labels[argument.k],
+        verdict,
+        probe.index,
+        probe.got / unit,
+        float(judged.oracle[i]) / unit,
+        float(judged.error[i] / judged.scale),
+        float(judged.allowed[i] / judged.scale),
+        float(judged.doubt[i] / judged.scale),
+        count,
+        tuple(p.index for p in judged.probes if p.slope.kink),
+        _diagnosis(judged, argument) if small and verdict == WRONG else "",
+        note,
+        jacobian(judged) if small and probe.slope.column.size <= SMALL else None,
+    )
+
+
+def _notes(judged: Judgement, i: int, verdict: str) -> Iterator[str]:
+    if verdict == CANNOT_TELL and judged.known[i]:
+        yield (
+            f"the oracle is in doubt: the complex step says {judged.cs[i]:.10g}, the differences "
+            f"{judged.fd[i]:.10g} +- {judged.doubt[i]:.1e}"
+        )
+    elif verdict == CANNOT_TELL:
+        yield "the value is too large or too rough here: check at another point"
+    if not judged.got.any() and _largest(judged.oracle) <= 1e-9:
+        yield "both are 0, which a wrong factor leaves 0: check at another point"
+
+
+def _diagnosis(judged: Judgement, argument: Argument) -> str:
+    return diagnose(
+        Wrong(
+            argument.k,
+            argument.gradients[argument.k],
+            judged.oracle.reshape(argument.point.shape),
+            jacobian(judged),
+            argument.upstream,
+            argument.subject.points,
+            argument.subject.labels,
+            argument.gradients,
+        )
+    )
+
+
+def jacobian(judged: Judgement) -> np.ndarray:
+    """By the oracles, (value.size, input.size)."""
+    columns = [
+        p.complex_value.imag / twin.STEP
+        if p.complex_value is not None and known
+        else p.slope.column
+        for p, known in zip(judged.probes, judged.known, strict=True)
+    ]
+    return np.stack([np.reshape(c, -1) for c in columns], axis=1)

@@ -1,0 +1,227 @@
+"""The check of a gradient: by its conduct, by two oracles for its values, by the order test."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from tinyvae import backend as backends
+from tinyvae.checker.compare import Argument, check_argument
+from tinyvae.checker.report import ArgumentReport, GradientReport
+from tinyvae.checker.subject import Subject, make_subject
+from tinyvae.checker.taylor import order_test
+from tinyvae.errors import NonFiniteError, ShapeError
+
+EPSILON32 = float(np.finfo(np.float32).eps)
+ROUNDING = 1e-9  # by how much two ways to the same gradient may differ, relative to it
+
+
+def gradcheck(
+    function: Callable[..., Any],
+    *inputs: Any,
+    pullback: Callable[..., Any] | None = None,
+    seed: int = 0,
+    tolerance: float = 1e-7,
+    float32: bool = False,
+) -> GradientReport:
+    """Whether a gradient is right: against two oracles, with what is wrong, where and why.
+
+    Parameters
+    ----------
+    function : callable
+        A function of Tensors that returns a Tensor of any shape; or a bare op, a function
+        of arrays that returns its value and its pullback; or, with ``pullback``, a function
+        of arrays that returns its value alone. Its randomness must be frozen: hand the noise in.
+    *inputs : array_like of float64
+        Where to check. Keep away from points where the gradient is zero, and let no two axes
+        have the same length, nor any the length 1, where a wrong shape could pass by
+        broadcasting.
+    pullback : callable, optional
+        ``pullback(g, *inputs)`` returns the gradient, or one for each of several inputs.
+    seed : int
+        Of the random upstream gradient and of the random directions.
+    tolerance : float
+        Relative to the gradient, so that a loss that is scaled by 1e-8 is checked as strictly
+        as the loss itself.
+    float32 : bool
+        Whether to run it in float32 too, and to compare that gradient with the one in float64.
+
+    Returns
+    -------
+    GradientReport
+        True if every argument is right; it prints what was found.
+
+    Raises
+    ------
+    DtypeError
+        An input is not float64: float32 is too coarse to tell right from wrong.
+    ShapeError, NonFiniteError
+        An input is empty; it, the value or a gradient is not finite there.
+    GraphError
+        The function returns no value, or its pullback no gradient of the input's shape.
+
+    Notes
+    -----
+    The oracles are central differences, whose step is fitted to the input, and the complex
+    step, if the function can take complex numbers; if they disagree with each other the
+    verdict is that one cannot tell. All gradients are those of the sum of the value times a
+    random upstream: with one of ones, errors that sum to zero hide, as softmax does with a
+    gradient of zero. Inputs of more than 100 elements are checked along random directions,
+    in blocks, and in the elements of the worst block. At a kink, any slope between those to
+    the left and to the right passes, and the report names it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.array([0.5, 2.0, 3.0])
+    >>> bool(gradcheck(lambda t: t * t, x))  # a function of Tensors
+    True
+    >>> bool(gradcheck(np.exp, x, pullback=lambda g, x: g * np.exp(x)))  # NumPy alone
+    True
+    >>> gradcheck(lambda a: (a**3, lambda g: g * 2 * a**2), x)  # a bare op: 3, not 2
+    WRONG: argument 0 (a), worst element (2,): the pullback says ...
+    """
+    with _caller_undisturbed():
+        subject = make_subject(function, inputs, pullback)
+        with backends.use(subject.backend):
+            report = _checked(subject, seed, tolerance)
+            if float32 and report.arguments:
+                report = replace(
+                    report, problems=(*report.problems, *_float32_problems(subject, seed))
+                )
+            return report
+
+
+@contextmanager
+def _caller_undisturbed() -> Iterator[None]:
+    """Put the global random states back, whatever the function draws."""
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - it is restored
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
+
+
+def _checked(subject: Subject, seed: int, tolerance: float) -> GradientReport:
+    value = _finite_value(subject)
+    upstream = np.random.default_rng(seed).standard_normal(value.shape)
+    again, gradients = subject.gradients(upstream)
+    if problem := _not_deterministic(value, again):
+        return GradientReport((), (problem,))
+    _check_conduct(subject, gradients, upstream, seed)
+    arguments = [
+        check_argument(Argument(subject, k, gradients, upstream, tolerance), seed)
+        for k in range(len(gradients))
+    ]
+    kinks = any(argument.kinks for argument in arguments)
+    taylor = None if kinks else order_test(subject, gradients, upstream, seed)
+    errors = _jacobian_errors(subject, upstream.shape, arguments)
+    return GradientReport(tuple(arguments), tuple(subject.problems), taylor, errors)
+
+
+def _jacobian_errors(
+    subject: Subject, shape: tuple[int, ...], arguments: list[ArgumentReport]
+) -> tuple[np.ndarray, ...]:
+    jacobians = [argument.jacobian for argument in arguments]
+    if any(jacobian is None for jacobian in jacobians):
+        return ()
+    units = np.eye(math.prod(shape)).reshape(-1, *shape)
+    rows = [[g.reshape(-1) for g in subject.gradients(unit)[1]] for unit in units]
+    got = [np.stack(columns) for columns in zip(*rows, strict=True)]
+    return tuple(p - jacobian for p, jacobian in zip(got, jacobians, strict=True))
+
+
+def _finite_value(subject: Subject) -> np.ndarray:
+    value = subject.value(subject.points)
+    if not value.size:
+        raise ShapeError(f"the value of shape {value.shape} is empty: nothing to check")
+    if not np.isfinite(value).all():
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(value))[0])
+        raise NonFiniteError(
+            f"the value is {value[where]} in element {where}: is the function defined at "
+            f"{', '.join(subject.labels)}?"
+        )
+    return value
+
+
+def _not_deterministic(first: np.ndarray, second: np.ndarray) -> str:
+    if first.shape == second.shape and np.array_equal(first, second):
+        return ""
+    if first.shape != second.shape:
+        return f"not deterministic: two calls gave shapes {first.shape} and {second.shape}"
+    where = tuple(int(i) for i in np.argwhere(first != second)[0])
+    return (
+        f"not deterministic: two calls at one point gave {first[where]:.6g} and "
+        f"{second[where]:.6g} in element {where}; draw the noise once, outside, and hand it in"
+    )
+
+
+def _check_conduct(
+    subject: Subject, gradients: list[np.ndarray], upstream: np.ndarray, seed: int
+) -> None:
+    """What every pullback does, whatever it computes; breaches are noted with the subject."""
+    other = np.random.default_rng((seed, 1)).standard_normal(upstream.shape)
+    for label, again, zero, second, both, first in zip(
+        subject.labels,
+        subject.gradients(upstream)[1],
+        subject.gradients(np.zeros_like(upstream))[1],
+        subject.gradients(other)[1],
+        subject.gradients(2 * upstream - 3 * other)[1],
+        gradients,
+        strict=True,
+    ):
+        if not _same(again, first):
+            subject.note(f"not deterministic: two pullbacks gave {label} different gradients")
+        if zero.any():
+            subject.note(f"an upstream gradient of zero gave {label} a gradient that is not zero")
+        if not _same(
+            both, 2 * first - 3 * second, np.abs(2 * first).max() + np.abs(3 * second).max()
+        ):
+            subject.note(f"the gradient of {label} is not linear in the upstream gradient g")
+    if len(gradients) > 1:
+        _check_each_in_turn(subject, gradients, upstream)
+
+
+def _check_each_in_turn(
+    subject: Subject, gradients: list[np.ndarray], upstream: np.ndarray
+) -> None:
+    for k, (label, together) in enumerate(zip(subject.labels, gradients, strict=True)):
+        wanted = [j == k for j in range(len(gradients))]
+        if not _same(subject.gradients(upstream, wanted)[1][k], together):
+            subject.note(f"{label} alone gets another gradient than together with the others")
+
+
+def _same(a: np.ndarray, b: np.ndarray, scale: float = 0.0) -> bool:
+    scale = scale or float(np.abs(b).max())
+    return bool(np.abs(a - b).max() <= ROUNDING * scale)
+
+
+def _float32_problems(subject: Subject, seed: int) -> list[str]:
+    """Arguments whose gradient in float32 is further from float64's than round-off explains.
+
+    That is measured: by how far the gradient in float64 moves with the last bits of float32.
+    """
+    rng = np.random.default_rng((seed, 2))
+    rounded = [x.astype("float32").astype("float64") for x in subject.points]
+    here = Subject(subject.form, rounded, subject.labels, subject.backend)
+    upstream = rng.standard_normal(here.value(rounded).shape).astype("float32").astype("float64")
+    shaken = [x * (1 + EPSILON32 * rng.choice((-1.0, 1.0), x.shape)) for x in rounded]
+    there = Subject(subject.form, shaken, subject.labels, subject.backend)
+    exact, moved = here.gradients(upstream)[1], there.gradients(upstream)[1]
+    single = here.gradients(upstream, dtype="float32")[1]
+    problems = list(here.problems)
+    for label, x, y, z in zip(subject.labels, single, exact, moved, strict=True):
+        error = float(np.abs(x - y).max())
+        if error > 100 * EPSILON32 * float(np.abs(y).max()) + 10 * float(np.abs(z - y).max()):
+            problems.append(
+                f"in float32 the gradient of {label} is off by {error / np.abs(y).max():.1e} of "
+                "its largest element"
+            )
+    return problems
