@@ -35,10 +35,11 @@ _HOMES = {
     "tinyvae.noise": ("Noise",),
     "tinyvae.nn": ("MLP", "Dense", "Module", "Sequential"),
     "tinyvae.optim": ("SGD", "Adam", "AdamW", "RMSprop", "clip_global_norm"),
-    "tinyvae.objectives": ("negative_elbo",),
+    "tinyvae.objectives": ("log_weights", "negative_elbo"),
     "tinyvae.models.vae": ("VAE",),
     "tinyvae.training": ("fit",),
     "tinyvae.evaluation.elbo": ("evaluate",),
+    "tinyvae.evaluation.likelihood": ("log_likelihood",),
     "tinyvae.plots": ("graph",),
 }
 # fmt: on
@@ -57,6 +58,7 @@ _ROOMS = (
     "objectives",
     "optim",
     "plots",
+    "testing",
     "training",
 )
 

@@ -7,11 +7,12 @@ from typing import NamedTuple, Protocol
 from tinyvae.autograd import Tensor, ops
 from tinyvae.autograd.derivations import (
     bernoulli_cross_entropy,
+    gaussian_log_likelihood,
     gaussian_sample,
     kl_standard_normal,
 )
 from tinyvae.backend import Array
-from tinyvae.errors import DataError
+from tinyvae.errors import DataError, ShapeError
 
 
 class EncoderDecoder(Protocol):
@@ -95,6 +96,68 @@ def kl_per_dimension(mean: Tensor, log_variance: Tensor) -> Tensor:
 def free_kl(mean: Tensor, log_variance: Tensor, free_bits: float) -> Tensor:
     """The sum over dimensions of the KL, or of ``free_bits`` where that is more."""
     return ops.maximum(kl_per_dimension(mean, log_variance), free_bits).sum()
+
+
+def log_weights(model: EncoderDecoder, x: Tensor, noise: Array) -> Tensor:
+    """The logarithms of importance weights, log p(x | z) + log p(z) - log q(z | x), in nats.
+
+    With z from q(z | x), the expectation of a weight is p(x), and that of its logarithm is
+    the ELBO. The logarithm of the mean of S weights lies between: the bound of the importance
+    weighted autoencoder (Burda et al., 2015), ``logsumexp(log_weights(...)) - log(S)``.
+
+    Parameters
+    ----------
+    model : EncoderDecoder
+        With a Gaussian posterior, a standard normal prior and Bernoulli pixels.
+    x : (B, D) Tensor
+        Pixels in [0, 1].
+    noise : (B, S, K) array
+        From the standard normal: for each image, of S samples.
+
+    Returns
+    -------
+    (B, S) Tensor
+
+    Raises
+    ------
+    ShapeError
+        The noise is not of three axes, the first as long as the batch.
+
+    Examples
+    --------
+    >>> import tinyvae as tv
+    >>> model, noise = tv.VAE((2, 2), latent=2, hidden=(8,)), tv.Noise(0)
+    >>> log_weights(model, tv.Tensor([[0.0, 1.0, 1.0, 0.0]]), noise.normal((1, 5, 2))).shape
+    (1, 5)
+    """
+    if noise.ndim != 3 or len(noise) != len(x):
+        raise ShapeError(
+            f"for {len(x)} images the noise is of shape ({len(x)}, S, K), S samples for each, "
+            f"not {noise.shape}"
+        )
+    if x.backend.host:
+        check_pixels(x.array)
+    samples = noise.shape[1]
+    x, mean, log_variance = (_repeated(rows, samples) for rows in (x, *model.encode(x)))
+    z = gaussian_sample(mean, log_variance, Tensor.wrap(noise.reshape(-1, noise.shape[2])))
+    log_likelihood = -bernoulli_cross_entropy(model.decode(z), x)  # (B S,)
+    return (log_likelihood + log_ratio(z, mean, log_variance)).reshape(*noise.shape[:2])
+
+
+def log_ratio(z: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
+    """log p(z) - log q(z | x) of a standard normal prior and a Gaussian posterior, (B,).
+
+    Its expectation under q is -KL(q(z | x) || p(z)).
+    """
+    log_prior = gaussian_log_likelihood(z, Tensor.wrap(z.backend.xp.zeros_like(z.array)), 0.0)
+    return log_prior - gaussian_log_likelihood(z, mean, log_variance)
+
+
+def _repeated(rows: Tensor, times: int) -> Tensor:
+    """Each row so many times in succession: (B, D) to (B times, D)."""
+    count, width = rows.shape
+    stretched = ops.broadcast_to(rows.reshape(count, 1, width), shape=(count, times, width))
+    return stretched.reshape(count * times, width)
 
 
 def check_pixels(x: Array) -> None:

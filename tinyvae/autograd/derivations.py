@@ -36,9 +36,14 @@ def bernoulli_cross_entropy(logits: Array, targets: Array) -> ValueAndPullback:
 
     Notes
     -----
-    With p = sigma(l) = 1 / (1 + e^-l), and because 1 - sigma(l) = sigma(-l),
+    White has the probability p, and black the rest:
 
-        L = -t log sigma(l) - (1 - t) log sigma(-l)
+        p = sigma(l) = 1 / (1 + e^-l),    1 - p = sigma(-l).
+
+    So
+
+        L = -t log p - (1 - t) log(1 - p)
+          = -t log sigma(l) - (1 - t) log sigma(-l)
           = -t (l - s(l)) + (1 - t) s(l)                     where s(l) = log(1 + e^l)
           = s(l) - t l
           = max(l, 0) - t l + log(1 + e^-|l|).
@@ -87,6 +92,8 @@ def gaussian_sample(mean: Array, log_variance: Array, noise: Array) -> ValueAndP
     The draw is in the noise, which depends on no parameter, so that z is a differentiable
     function of the parameters (Kingma and Welling, 2014; Rezende et al., 2014):
 
+        z = mean + exp(log_variance / 2) noise,
+
         dz/dmean = 1,    dz/dlog_variance = exp(log_variance / 2) noise / 2,
         dz/dnoise = exp(log_variance / 2).
 
@@ -125,7 +132,11 @@ def kl_standard_normal(mean: Array, log_variance: Array) -> ValueAndPullback:
 
     Notes
     -----
-    With m = mean, v = exp(log_variance), in one dimension
+    In one dimension, with
+
+        m = mean,    v = exp(log_variance),
+
+    the divergence is
 
         KL = E_q[log q(z) - log p(z)]
            = E_q[-log(v)/2 - (z - m)^2 / (2 v) + z^2 / 2]
@@ -172,10 +183,19 @@ def kl_gaussian(
 
     Notes
     -----
-    With v and w the variances of q and p, r = m - m_p, and E_q[(z - m_p)^2] = r^2 + v,
+    In one dimension, with
 
-        KL = (log w - log v)/2 - 1/2 + (r^2 + v) / (2 w)
+        m = mean,    v = exp(log_variance),    m_p = other_mean,    w = exp(other_log_variance),
+        r = m - m_p,
+
+    the divergence is
+
+        KL = E_q[log q(z) - log p(z)]
+           = E_q[(log w - log v)/2 - (z - m)^2 / (2 v) + (z - m_p)^2 / (2 w)]
+           = (log w - log v)/2 - 1/2 + (r^2 + v) / (2 w)     since E_q[(z - m_p)^2] = r^2 + v
            = (r^2 / w + excess(log v - log w)) / 2,          excess(x) = e^x - 1 - x >= 0,
+
+    and
 
         dKL/dm = r / w = -dKL/dm_p,    dKL/dlog v = (v/w - 1) / 2,
         dKL/dlog w = (1 - v/w - r^2/w) / 2.
@@ -223,13 +243,16 @@ def gaussian_log_likelihood(x: Array, mean: Array, log_variance: Array) -> Value
 
     Notes
     -----
-    With r = x - mean and v = exp(log_variance), each dimension adds
+    With the variance v and the distance r from the mean,
 
-        -(r^2 / v + log v + log(2 pi)) / 2,
+        v = exp(log_variance),    r = x - mean,
 
-    whose gradients are
+    each dimension adds
 
-        d/dx = -r / v = -d/dmean,    d/dlog_variance = (r^2 / v - 1) / 2.
+        L = log(e^(-r^2 / (2 v)) / sqrt(2 pi v))
+          = -(r^2 / v + log v + log(2 pi)) / 2,
+
+        dL/dx = -r / v = -dL/dmean,    dL/dlog_variance = (r^2 / v - 1) / 2.
 
     With v fixed at 1 this is -||r||^2 / 2 up to a constant: the squared error comes with
     its factor 1/2, and with 1 / (2 v) for another variance.
@@ -260,7 +283,7 @@ def _excess(x: Array, surplus: Array) -> Array:
     xp = namespace(x)
     near = xp.clip(x, -1, 2)
     series = near * 0 + 1
-    for n in range(26 if x.dtype == "float64" else 16, 2, -1):
+    for n in range(16 if x.dtype == "float32" else 26, 2, -1):
         series *= near / n
         series += 1
     return xp.where(near == x, near * near / 2 * series, surplus - x)

@@ -38,38 +38,38 @@ def fit(g: Array, like: Array) -> Array:
 
 @core_op()
 def add(a: Array, b: Array) -> ValueAndPullback:
-    """a + b."""
+    """The sum, y = a + b; dy/da = 1, dy/db = 1."""
     return a + b, (lambda g: fit(g, a), lambda g: fit(g, b))
 
 
 @core_op()
 def subtract(a: Array, b: Array) -> ValueAndPullback:
-    """a - b."""
+    """The difference, y = a - b; dy/da = 1, dy/db = -1."""
     return a - b, (lambda g: fit(g, a), lambda g: fit(-g, b))
 
 
 @core_op()
 def multiply(a: Array, b: Array) -> ValueAndPullback:
-    """a b, element by element."""
+    """The product element by element, y = a b; dy/da = b, dy/db = a."""
     return a * b, (lambda g: fit(g * b, a), lambda g: fit(g * a, b))
 
 
 @core_op()
 def divide(a: Array, b: Array) -> ValueAndPullback:
-    """a / b, element by element."""
+    """The quotient element by element, y = a / b; dy/da = 1 / b, dy/db = -y / b."""
     y = a / b
     return y, (lambda g: fit(g / b, a), lambda g: fit(-g * y / b, b))
 
 
 @core_op()
 def negative(x: Array) -> ValueAndPullback:
-    """-x."""
+    """The negative, y = -x; dy/dx = -1."""
     return -x, lambda g: -g
 
 
 @core_op()
 def power(x: Array, *, exponent: float) -> ValueAndPullback:
-    """x to the power of a number n: n x^(n-1); 0 for n = 0, also at x = 0."""
+    """The power of a number n, y = x^n; dy/dx = n x^(n-1), which for n = 0 is 0 everywhere."""
     if not isinstance(exponent, Real):
         raise DtypeError(
             f"the exponent is a number, not {type(exponent).__name__}; for a tensor b, "
@@ -81,7 +81,10 @@ def power(x: Array, *, exponent: float) -> ValueAndPullback:
 
 @core_op()
 def maximum(a: Array, b: Array) -> ValueAndPullback:
-    """The larger of a and b; where they are equal each gets half of the gradient."""
+    """The larger, y = max(a, b).
+
+    dy/da = 1 for a > b, 1/2 for a = b, else 0; dy/db = 1 for b > a, 1/2 for a = b, else 0.
+    """
     xp = namespace(a, b)
 
     def share(g: Array, mine: Array, other: Array) -> Array:
@@ -92,7 +95,10 @@ def maximum(a: Array, b: Array) -> ValueAndPullback:
 
 @core_op()
 def matmul(a: Array, b: Array) -> ValueAndPullback:
-    """The matrix product of the last two axes; a vector counts as one row or one column."""
+    """The matrix product of the last two axes, Y = A B; dL/dA = G B^T, dL/dB = A^T G.
+
+    A vector counts as one row or one column.
+    """
     rows = a[None, :] if a.ndim == 1 else a
     columns = b[:, None] if b.ndim == 1 else b
     y = rows @ columns
@@ -110,7 +116,10 @@ def matmul(a: Array, b: Array) -> ValueAndPullback:
 
 @core_op(in_place=True)
 def affine(x: Array, weight: Array, bias: Array) -> ValueAndPullback:
-    """X W + b: rows x (B, I), weight (I, O), bias (O,), result (B, O)."""
+    """The affine map, Y = X W + b; dL/dX = G W^T, dL/dW = X^T G, and b gets the sum of G's rows.
+
+    Rows x (B, I), weight (I, O), bias (O,), result (B, O).
+    """
     if x.ndim != 2 or weight.ndim != 2 or bias.shape != weight.shape[1:]:
         raise ShapeError("affine takes x (B, I), weight (I, O) and bias (O,)")
     xp = namespace(x)
@@ -128,34 +137,34 @@ def affine(x: Array, weight: Array, bias: Array) -> ValueAndPullback:
 
 @core_op()
 def exp(x: Array) -> ValueAndPullback:
-    """e^x, its own derivative."""
+    """The exponential, y = e^x; dy/dx = y."""
     y = namespace(x).exp(x)
     return y, lambda g: g * y
 
 
 @core_op()
 def log(x: Array) -> ValueAndPullback:
-    """The natural logarithm; 1 / x."""
+    """The natural logarithm, y = log x; dy/dx = 1 / x."""
     return namespace(x).log(x), lambda g: g / x
 
 
 @core_op()
 def sqrt(x: Array) -> ValueAndPullback:
-    """The square root y; 1 / (2 y)."""
+    """The square root, y = sqrt(x); dy/dx = 1 / (2 y)."""
     y = namespace(x).sqrt(x)
     return y, lambda g: g / (2 * y)
 
 
 @core_op()
 def abs(x: Array) -> ValueAndPullback:
-    """The absolute value; the sign of x, which is 0 at 0."""
+    """The absolute value, y = |x|; dy/dx = sign(x), which is 0 at 0."""
     xp = namespace(x)
     return xp.abs(x), lambda g: g * xp.sign(x)
 
 
 @core_op()
 def tanh(x: Array) -> ValueAndPullback:
-    """The hyperbolic tangent y; 1 - y^2."""
+    """The hyperbolic tangent, y = tanh(x); dy/dx = 1 - y^2."""
     y = namespace(x).tanh(x)
     return y, lambda g: g * (1 - y * y)
 
@@ -168,14 +177,17 @@ def logistic(x: Array) -> Array:
 
 @core_op()
 def sigmoid(x: Array) -> ValueAndPullback:
-    """The logistic function y = 1 / (1 + e^-x); y (1 - y), where 1 - y is that of -x."""
+    """The logistic function, y = 1 / (1 + e^-x); dy/dx = y (1 - y), where 1 - y is that of -x."""
     y = logistic(x)
     return y, lambda g: g * y * logistic(-x)
 
 
 @core_op()
 def softplus(x: Array) -> ValueAndPullback:
-    """log(1 + e^x) = max(x, 0) + log(1 + e^-|x|); the logistic function."""
+    """The smooth rectifier, y = log(1 + e^x) = max(x, 0) + log(1 + e^-|x|).
+
+    Its slope is the logistic function, dy/dx = 1 / (1 + e^-x).
+    """
     xp = namespace(x)
     y = xp.maximum(x, 0) + xp.log1p(xp.exp(-xp.abs(x)))
     return y, lambda g: g * logistic(x)
@@ -186,20 +198,24 @@ def softplus(x: Array) -> ValueAndPullback:
 
 @core_op()
 def relu(x: Array) -> ValueAndPullback:
-    """max(x, 0); 1 for x > 0, else 0."""
+    """The rectifier, y = max(x, 0); dy/dx = 1 for x > 0, else 0."""
     return namespace(x).maximum(x, 0), lambda g: g * (x > 0)
 
 
 @core_op()
 def leaky_relu(x: Array, *, slope: float = 0.01) -> ValueAndPullback:
-    """x for x > 0, else slope x; 1 or slope."""
+    """The leaky rectifier, y = x for x > 0, else slope x; dy/dx = 1 for x > 0, else slope."""
     xp = namespace(x)
     return xp.where(x > 0, x, slope * x), lambda g: xp.where(x > 0, g, slope * g)
 
 
 @core_op()
 def elu(x: Array, *, alpha: float = 1.0) -> ValueAndPullback:
-    """x for x > 0, else alpha (e^x - 1) (Clevert et al., 2015); 1 or alpha e^x."""
+    """The exponential linear unit (Clevert et al., 2015).
+
+    Above 0 the identity: y = x for x > 0, else alpha (e^x - 1); dy/dx = 1 for x > 0, else
+    alpha e^x.
+    """
     xp = namespace(x)
     low = xp.minimum(x, 0)  # so that the branch not taken cannot overflow
     y = xp.where(x > 0, x, alpha * xp.expm1(low))
@@ -208,11 +224,14 @@ def elu(x: Array, *, alpha: float = 1.0) -> ValueAndPullback:
 
 @core_op()
 def gelu(x: Array) -> ValueAndPullback:
-    """x/2 (1 + tanh u), u = sqrt(2/pi) (x + 0.044715 x^3) (Hendrycks and Gimpel, 2016).
+    """The Gaussian error linear unit, by its tanh (Hendrycks and Gimpel, 2016).
+
+        y = x/2 (1 + t),    t = tanh(u),    u = sqrt(2/pi) (x + 0.044715 x^3),
+
+        dy/dx = (1 + t)/2 + x/2 (1 - t^2) du/dx,    du/dx = sqrt(2/pi) (1 + 0.134145 x^2).
 
     This is their approximation of x Phi(x), Phi the normal's distribution; it is off by up
     to 5e-4, and PyTorch calls it ``approximate="tanh"``.
-    With t = tanh u: (1 + t)/2 + x/2 (1 - t^2) du/dx, du/dx = sqrt(2/pi) (1 + 0.134145 x^2).
     """
     c, k = math.sqrt(2 / math.pi), 0.044715
     t = namespace(x).tanh(c * (x + k * x * x * x))
@@ -232,7 +251,7 @@ def _kept(g: Array, x: Array, axis: Any) -> Array:
 
 @core_op()
 def sum(x: Array, *, axis: Any = None, keepdims: bool = False) -> ValueAndPullback:
-    """The sum over ``axis`` (all axes for None); every term gets the gradient."""
+    """The sum over ``axis`` (all axes for None), y = sum(x); dL/dx = g, the same for every term."""
     xp = namespace(x)
     y = xp.sum(x, axis=axis, keepdims=keepdims)
     return y, lambda g: xp.broadcast_to(_kept(g, x, axis), x.shape)
@@ -240,7 +259,7 @@ def sum(x: Array, *, axis: Any = None, keepdims: bool = False) -> ValueAndPullba
 
 @core_op()
 def mean(x: Array, *, axis: Any = None, keepdims: bool = False) -> ValueAndPullback:
-    """The mean over ``axis``; every term gets the gradient over their number."""
+    """The mean over ``axis``, y = sum(x) / N, with N their number; dL/dx = g / N."""
     if not x.size:
         raise ShapeError("there is no mean of nothing")
     xp = namespace(x)
@@ -264,7 +283,10 @@ def max(x: Array, *, axis: Any = None, keepdims: bool = False) -> ValueAndPullba
 
 @core_op()
 def logsumexp(x: Array, *, axis: Any = -1, keepdims: bool = False) -> ValueAndPullback:
-    """log of the sum of e^x, with the largest x taken out first; softmax."""
+    """The log of the sum over ``axis`` of e^x, y = log sum(e^x); dL/dx = g e^x / sum(e^x).
+
+    The largest x is taken out first, so that nothing overflows. The slope is the softmax.
+    """
     xp = namespace(x)
     top = xp.max(x, axis=axis, keepdims=True)
     top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
@@ -276,7 +298,7 @@ def logsumexp(x: Array, *, axis: Any = -1, keepdims: bool = False) -> ValueAndPu
 
 @core_op()
 def softmax(x: Array, *, axis: int = -1) -> ValueAndPullback:
-    """y = e^x over the sum of e^x; y (g - sum of g y)."""
+    """The softmax along ``axis``, y = e^x / sum(e^x); dL/dx = y (g - sum(g y))."""
     xp = namespace(x)
     e = xp.exp(x - xp.max(x, axis=axis, keepdims=True))
     y = e / xp.sum(e, axis=axis, keepdims=True)
@@ -285,7 +307,7 @@ def softmax(x: Array, *, axis: int = -1) -> ValueAndPullback:
 
 @core_op()
 def log_softmax(x: Array, *, axis: int = -1) -> ValueAndPullback:
-    """x less its log-sum-exp; g - softmax(x) times the sum of g."""
+    """The log of the softmax along ``axis``, y = x - log sum(e^x); dL/dx = g - e^y sum(g)."""
     xp = namespace(x)
     low = x - xp.max(x, axis=axis, keepdims=True)
     y = low - xp.log(xp.sum(xp.exp(low), axis=axis, keepdims=True))

@@ -219,7 +219,8 @@ def _factor_words(text: str, label: str, number: float) -> str:
     what = f"{'' if number == 1 else f'{number:g} '}{text.format(label)}"
     if "exp" in text:
         return (
-            f"sigma: off by the factor {what}; is a log variance taken for sigma or sigma squared?"
+            f"sigma: off by the factor {what}, as when sigma, sigma squared and the log of it are "
+            "mixed up, or the sign of an exponent is lost"
         )
     if "1 /" in text:
         return f"noise: the factor {label} is missing ({what}), as when the noise is dropped"
