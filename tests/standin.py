@@ -1,84 +1,87 @@
 """A strict stand-in for a GPU backend: NumPy within, the manners of a device without.
 
 It refuses what CuPy refuses, and some of what CuPy allows but a GPU pays for or leaves undefined:
-a promotion between float dtypes, repeated indices in an assignment. It counts waits for the host.
+a promotion between float dtypes, repeated indices in an assignment, an index out of range, a pickle
+that only a machine with a GPU could read. It counts waits for the host, and notes what is made.
 """
 
-# ruff: noqa: SIM905, C408 - tables of words are easier to read than tables of quotes
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NoReturn
 
 import numpy as np
+from standin_tables import (
+    BINARY,
+    BORROWED,
+    CASTS,
+    COMPARISONS,
+    INDEXING,
+    LINALG,
+    METHODS,
+    NOT_IN_CUPY,
+    NOT_IN_CUPY_FOR,
+    OF_AN_ARRAY,
+    OF_ANYTHING,
+    PROPERTIES,
+    QUERIES,
+    UFUNCS,
+    UNARY,
+    WAIT_FOR_A_SIZE,
+    WAITING,
+)
 
 from tinyvae.backend import Backend, register
 
 Function = Callable[..., Any]
 
-# CuPy has every one of these, in three tables by what they take first.
-UFUNCS = """
-    exp expm1 exp2 log log1p log2 log10 logaddexp sin cos tan arctan arctan2 sinh cosh tanh sqrt
-    abs absolute sign floor ceil rint trunc negative reciprocal square maximum minimum add subtract
-    multiply divide true_divide floor_divide mod power hypot matmul isfinite isnan isinf equal
-    not_equal greater greater_equal less less_equal logical_and logical_or logical_not logical_xor
-    bitwise_and bitwise_or bitwise_xor invert
-""".split()
-OF_AN_ARRAY = """
-    sum prod mean var std max min amax amin argmax argmin any all cumsum sort argsort count_nonzero
-    dot vdot tensordot inner outer round clip isclose allclose array_equal take take_along_axis
-    reshape ravel transpose moveaxis swapaxes squeeze expand_dims broadcast_to repeat tile flip roll
-    pad split array_split diag tril triu trace copyto nonzero flatnonzero argwhere unique
-    zeros_like ones_like empty_like full_like ascontiguousarray
-""".split()
-OF_ANYTHING = (
-    "zeros ones empty full eye arange asarray array concatenate stack where einsum".split()
-)
-LINALG = "norm cholesky inv solve svd eigh slogdet qr".split()
-BORROWED = """
-    float16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool_ dtype finfo
-    iinfo issubdtype promote_types broadcast_shapes inf nan pi e newaxis
-""".split()
-QUERIES = "result_type may_share_memory shares_memory".split()
-METHODS = """
-    sum prod mean var std max min argmax argmin any all cumsum dot round clip take reshape ravel
-    flatten transpose swapaxes squeeze astype copy view fill nonzero repeat
-""".split()
-PROPERTIES = "shape dtype ndim size nbytes itemsize strides flags".split()
-BINARY = dict(add="add", sub="subtract", mul="multiply", truediv="true_divide", pow="power")
-BINARY |= dict(floordiv="floor_divide", mod="mod", matmul="matmul", xor="bitwise_xor")
-BINARY |= {"and": "bitwise_and", "or": "bitwise_or"}
-COMPARISONS = dict(lt="less", le="less_equal", gt="greater", ge="greater_equal", eq="equal")
-COMPARISONS |= dict(ne="not_equal")
-UNARY = dict(neg="negative", pos="positive", abs="absolute", invert="invert")
-WAITING = dict(__float__=float, __int__=int, __bool__=bool, __repr__=repr)
-WAITING |= dict(item=np.ndarray.item, tolist=np.ndarray.tolist)
-
-CASTS = set("astype view asarray array zeros_like ones_like empty_like full_like".split())
-WAIT_FOR_A_SIZE = set("nonzero flatnonzero argwhere unique".split())
-NOT_IN_CUPY = set("where initial subok like signature".split())
-NOT_IN_CUPY_FOR = {"einsum": {"out"}, "clip": {"min", "max"}, "reshape": {"shape"}}
-
 SYNCS: list[str] = []  # every wait for the host so far, by the name of what waited
-CALLS: Counter[str] = Counter()  # calls of from_host and synchronize
+CALLS: Counter[str] = Counter()  # of from_host and synchronize, and lists sent as indices
 _records: list[list[str]] = []
+_made: list[list[str]] = []
 
 
 class PromotionError(TypeError):
     """Two float dtypes met, or a result took another float dtype than its operands have."""
 
 
-@contextmanager
-def count_syncs() -> Iterator[list[str]]:
+class OutOfRangeError(RuntimeError):
+    """An array of indices points outside; no IndexError, since on a GPU nothing is raised."""
+
+
+def count_syncs() -> AbstractContextManager[list[str]]:
     """The waits for the host within the block, as a list that grows; its length is the count."""
+    return _recorded_in(_records)
+
+
+def record_made() -> AbstractContextManager[list[str]]:
+    """The dtypes of the device arrays that are made within the block, as a list that grows."""
+    return _recorded_in(_made)
+
+
+@contextmanager
+def _recorded_in(records: list[list[str]]) -> Iterator[list[str]]:
     record: list[str] = []
-    _records.append(record)
+    records.append(record)
     try:
         yield record
     finally:
-        _records.pop()
+        records.pop()
+
+
+@contextmanager
+def protected(*arrays: DeviceArray) -> Iterator[None]:
+    """Within the block a write into one of ``arrays``, or into a view made there, is an error."""
+    before = [array.flags.writeable for array in arrays]
+    for array in arrays:
+        array.flags.writeable = False
+    try:
+        yield
+    finally:
+        for array, writeable in zip(arrays, before, strict=True):
+            array.flags.writeable = writeable
 
 
 def _sync(name: str) -> None:
@@ -96,6 +99,8 @@ class DeviceArray:
 
     def __init__(self, host: np.ndarray) -> None:
         self._host = host
+        for record in _made:
+            record.append(str(host.dtype))
 
     def __array__(self, *_: Any, **__: Any) -> NoReturn:
         raise TypeError("implicit conversion of a DeviceArray to NumPy; use backend.to_host(...)")
@@ -103,17 +108,30 @@ class DeviceArray:
     def __array_function__(self, function: Function, *_: Any) -> NoReturn:
         raise TypeError(f"numpy.{function.__name__} of a DeviceArray; use the function of xp")
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a pickle of a DeviceArray needs a GPU to be read; use backend.to_host(...)"
+        )
+
+    def __copy__(self) -> DeviceArray:
+        return DeviceArray(self._host.copy())
+
+    def __deepcopy__(self, _: Any) -> DeviceArray:
+        return DeviceArray(self._host.copy())
+
     def __getitem__(self, index: Any) -> DeviceArray:
+        _count_lists(index)
         if _indexed_by(index, "b"):
             _sync("boolean index")
         return _call("__getitem__", _view, (self, index), {})
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        if isinstance(value, DeviceArray) and _indexed_by(index, "iu"):
-            _refuse_repeated(self, index)
+        _count_lists(index)
         if isinstance(value, DeviceArray) and _indexed_by(index, "b"):
             _sync("boolean index")
         _call("__setitem__", np.ndarray.__setitem__, (self, index, value), {})
+        if isinstance(value, DeviceArray) and _indexed_by(index, "iu"):
+            _refuse_repeated(self, index)
 
     def __len__(self) -> int:
         return len(self._host)
@@ -131,6 +149,17 @@ def _view(host: np.ndarray, index: Any) -> np.ndarray:
 def _indexed_by(index: Any, kinds: str) -> bool:
     parts = index if isinstance(index, tuple) else (index,)
     return any(isinstance(part, DeviceArray) and part.dtype.kind in kinds for part in parts)
+
+
+def _count_lists(index: Any) -> None:
+    parts = index if isinstance(index, tuple) else (index,)
+    CALLS["list index"] += sum(isinstance(part, list) for part in parts)
+
+
+def _picks(index: Any) -> bool:
+    """Whether an index, or a part of it, is an array or a list: a GPU does not check its range."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return any(isinstance(part, (DeviceArray, list)) for part in parts)
 
 
 def _refuse_repeated(array: DeviceArray, index: Any) -> None:
@@ -193,8 +222,13 @@ def _call(name: str, function: Function, args: tuple[Any, ...], kwargs: dict[str
     host_kwargs = {key: _on_host(name, value, operands) for key, value in kwargs.items()}
     if name not in CASTS:
         _refuse_promotion(name, operands)
-    with np.errstate(all="ignore"):  # a GPU overflows without a word
-        result = function(*host_args, **host_kwargs)
+    try:
+        with np.errstate(all="ignore"):  # a GPU overflows without a word
+            result = function(*host_args, **host_kwargs)
+    except IndexError as error:
+        if name in INDEXING and "out of bounds" in str(error) and _picks(args[1]):
+            raise OutOfRangeError(f"{name}: {error}; a GPU wraps it in silence") from error
+        raise
     return _on_device(name, result, operands, explicit=name in CASTS or "dtype" in kwargs)
 
 
@@ -237,7 +271,8 @@ for _name, _ufunc in BINARY.items():
     for _prefix in ("", "r"):
         _dunder = f"__{_prefix}{_name}__"
         setattr(DeviceArray, _dunder, _operator(_dunder, getattr(np, _ufunc), _prefix == "r"))
-    setattr(DeviceArray, f"__i{_name}__", _in_place(f"__i{_name}__", getattr(np, _ufunc)))
+    if _name != "matmul":  # CuPy has none in place: a @= b makes a new array
+        setattr(DeviceArray, f"__i{_name}__", _in_place(f"__i{_name}__", getattr(np, _ufunc)))
 for _name, _ufunc in (COMPARISONS | UNARY).items():
     setattr(DeviceArray, f"__{_name}__", _operator(f"__{_name}__", getattr(np, _ufunc)))
 for _name in METHODS:
@@ -255,7 +290,7 @@ class Namespace:
         self.__dict__.update(members, _path=path)
 
     def __getattr__(self, name: str) -> NoReturn:
-        raise AttributeError(f"the stand-in has no {self._path}.{name}; see the tables above")
+        raise AttributeError(f"the stand-in has no {self._path}.{name}; see standin_tables")
 
 
 def _namespace() -> Namespace:

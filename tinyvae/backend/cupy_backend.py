@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tinyvae.backend import cupy_kernels
 from tinyvae.backend.base import Backend
 from tinyvae.errors import BackendError
 
@@ -30,6 +31,7 @@ def load() -> Backend:
         cupy.asarray,
         cupy.asnumpy,
         lambda: cupy.cuda.get_current_stream().synchronize(),
+        kernels=cupy_kernels.load(cupy),
     )
 
 

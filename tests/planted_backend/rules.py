@@ -1,0 +1,166 @@
+"""The rule of Adam, the clipping of gradients and the care of an optimiser, gone wrong."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from planted_backend.planting import Planted, an_adam, in_a_step, planted_in
+from tinyvae import optim, training
+from tinyvae.autograd.ops import namespace
+from tinyvae.backend import Array, numpy_kernels
+from tinyvae.optim import Optimiser
+
+ERRORS: list[Planted] = []
+planted = partial(planted_in, ERRORS)
+CLIPPED = in_a_step(optim.clip_global_norm, training, "clip_global_norm", clip=0.1)
+
+
+def summed(g: Array, m: Array, v: Array, settings: dict[str, Any]) -> tuple[float, float]:
+    """Adam's two sums brought up to date, and what makes averages of them."""
+    beta1, beta2, t = (settings[name] for name in ("beta1", "beta2", "t"))
+    m *= beta1
+    m += g
+    v *= beta2
+    v += g * g
+    return (1 - beta1) / (1 - beta1**t), (1 - beta2) / (1 - beta2**t)
+
+
+# The rule
+
+
+@planted(an_adam(), "NumPy operand", "a NumPy float64 does not mix")
+def bias_corrected_by_a_root_of_numpys(p: Array, g: Array, m: Array, v: Array, **s: Any) -> None:
+    to_m, to_v = summed(g, m, v, s)
+    p -= s["rate"] * to_m * m / (np.sqrt(to_v) * v**0.5 + s["epsilon"])
+
+
+@planted(an_adam(), "float64", "float64.* cast with")
+def steps_counted_on_the_device(p: Array, g: Array, m: Array, v: Array, **s: Any) -> None:
+    t = namespace(p).asarray(s["t"])
+    to_m, to_v = summed(g, m, v, {**s, "t": t})
+    p -= s["rate"] * (to_m * m) / ((to_v * v) ** 0.5 + s["epsilon"])
+
+
+@planted(an_adam(), "float64", "float64.* cast with")
+def step_gathered_in_zeros(p: Array, g: Array, m: Array, v: Array, **s: Any) -> None:
+    to_m, to_v = summed(g, m, v, s)
+    step = namespace(p).zeros(p.shape)
+    step += s["rate"] * to_m * m / ((to_v * v) ** 0.5 + s["epsilon"])
+    p -= step.astype(p.dtype)
+
+
+@planted(an_adam(), "wait", "waits: bool")
+def step_left_out_without_a_gradient(p: Array, g: Array, m: Array, v: Array, **s: Any) -> None:
+    if (g != 0).any():
+        optim.adam(p, g, m, v, **s)
+
+
+@planted(an_adam(), "NumPy call", "does not support ufuncs")
+def rule_by_the_kernel_for_numpy(p: Array, g: Array, m: Array, v: Array, **s: Any) -> None:
+    numpy_kernels.KERNELS["adam"](p, g, m, v, **s)
+
+
+@planted(an_adam(), "NumPy call", "does not support ufuncs")
+def parameters_moved_by_numpys_subtract(p: Array, g: Array, m: Array, v: Array, **s: Any) -> None:
+    to_m, to_v = summed(g, m, v, s)
+    np.subtract(p, s["rate"] * to_m * m / ((to_v * v) ** 0.5 + s["epsilon"]), out=p)
+
+
+@planted(an_adam(), "NumPy operand", "a NumPy ndarray does not mix")
+def scratch_kept_on_the_host(p: Array, g: Array, m: Array, v: Array, **s: Any) -> None:
+    to_m, to_v = summed(g, m, v, s)
+    scratch = np.empty(p.shape, "float32")
+    namespace(p).sqrt(to_v * v, out=scratch)
+    p -= s["rate"] * to_m * m / (scratch + s["epsilon"])
+
+
+@planted(an_adam(), "wait", "waits: boolean index")
+def only_what_has_a_gradient_is_moved(p: Array, g: Array, m: Array, v: Array, **s: Any) -> None:
+    to_m, to_v = summed(g, m, v, s)
+    used = v > 0
+    p[used] -= s["rate"] * to_m * m[used] / ((to_v * v[used]) ** 0.5 + s["epsilon"])
+
+
+@planted(an_adam(), "implicit", "implicit conversion")
+def first_sum_written_to_the_host(p: Array, g: Array, m: Array, v: Array, **s: Any) -> None:
+    kept = np.zeros(m.shape, "float32")
+    optim.adam(p, g, m, v, **s)
+    kept[...] = m
+
+
+# Clipping
+
+
+@planted(CLIPPED, "wait", "waits: bool")
+def clipped_by_the_smaller_of_python(optimiser: Optimiser, limit: float) -> Array:
+    g = optimiser.flat.gather()
+    norm = optimiser.backend.xp.sqrt((g * g).sum())
+    g *= min(1.0, limit / norm)
+    return norm
+
+
+@planted(CLIPPED, "wait", "waits: float")
+def clipped_by_a_norm_on_the_host(optimiser: Optimiser, limit: float) -> float:
+    g = optimiser.flat.gather()
+    norm = math.sqrt(float((g * g).sum()))
+    g *= min(1.0, limit / norm)
+    return norm
+
+
+@planted(CLIPPED, "NumPy call", "use the function of xp")
+def clipped_by_the_norm_of_numpy(optimiser: Optimiser, limit: float) -> Array:
+    g = optimiser.flat.gather()
+    norm = np.linalg.norm(g)
+    g *= optimiser.backend.xp.minimum(1, limit / norm)
+    return norm
+
+
+@planted(CLIPPED, "NumPy operand", "a NumPy float64 does not mix")
+def clipped_to_a_limit_of_numpys(optimiser: Optimiser, limit: float) -> Array:
+    xp, g = optimiser.backend.xp, optimiser.flat.gather()
+    norm = xp.sqrt((g * g).sum())
+    g *= xp.minimum(1, np.float64(limit) / norm)
+    return norm
+
+
+# Between steps
+
+
+DROPPED = in_a_step(lambda trainer, x, noise: trainer.state.optimiser.drop_denormals())
+
+
+@planted(DROPPED, "wait", "waits: bool")
+def denormals_dropped_where_there_are_any(trainer: training.Trainer, *_: Any) -> None:
+    for vector in trainer.state.optimiser.state.values():
+        if (abs(vector) < 1e-38).any():
+            vector[abs(vector) < 1e-38] = 0.0
+
+
+@planted(DROPPED, "wait", "waits: flatnonzero")
+def denormals_looked_for_by_place(trainer: training.Trainer, *_: Any) -> None:
+    for vector in trainer.state.optimiser.state.values():
+        vector[namespace(vector).flatnonzero(abs(vector) < 1e-38)] = 0.0
+
+
+@planted(DROPPED, "NumPy operand", "a NumPy float32 does not mix")
+def denormals_by_the_limit_that_finfo_gives(trainer: training.Trainer, *_: Any) -> None:
+    for vector in trainer.state.optimiser.state.values():
+        tiny = namespace(vector).finfo(vector.dtype).tiny
+        vector[...] = namespace(vector).where(abs(vector) >= tiny, vector, vector * 0)
+
+
+def begun_anew(trainer: training.Trainer, *_: Any) -> None:
+    optimiser = trainer.state.optimiser
+    for vector in (*optimiser.state.values(), optimiser.flat.values):
+        vector[...] = optimiser.backend.xp.ones_like(vector)
+
+
+@planted(in_a_step(begun_anew), "NumPy operand", "a NumPy ndarray does not mix")
+def vectors_loaded_as_they_were_saved(trainer: training.Trainer, *_: Any) -> None:
+    optimiser = trainer.state.optimiser
+    for vector in (*optimiser.state.values(), optimiser.flat.values):
+        vector[...] = np.ones(vector.shape, "float32")
