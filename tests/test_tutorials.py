@@ -1,27 +1,48 @@
+"""Every lesson runs as it stands, and says what it promises."""
+
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-LESSONS = sorted((Path(__file__).parent.parent / "tutorials").glob("*.py"))
+LESSONS = Path(__file__).parent.parent / "tutorials"
+
+
+def run(lesson: str, folder: Path) -> str:
+    command = [sys.executable, "-W", "error", LESSONS / f"{lesson}.py"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    assert (folder / f"{lesson}.png").stat().st_size > 10_000
+    return done.stdout
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
-def test_a_lesson_runs_and_says_what_it_promises(lesson, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-W", "error", lesson],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    right, wrong = (done.stdout.count(verdict) for verdict in ("right: argument", "WRONG"))
+def test_the_first_vae_checks_its_gradients_and_learns(tmp_path):
+    out = run("first_vae", tmp_path)
+    right, wrong = (out.count(verdict) for verdict in ("right: argument", "WRONG"))
     assert (right, wrong) == (3, 1)  # of the wrong pullback, the mean's half is right
-    losses = [float(line.split()[3]) for line in done.stdout.splitlines() if "-ELBO" in line]
+    losses = [float(line.split()[3]) for line in out.splitlines() if "-ELBO" in line]
     assert losses == sorted(losses, reverse=True)
     assert losses[-1] < 27
-    assert (tmp_path / "first_vae.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_the_lesson_on_checking_finds_each_slip_and_shows_what_it_cannot_see(tmp_path):
+    out = run("check_your_gradients", tmp_path)
+    first, second, third, last = re.split(r"^\d\. ", out, flags=re.MULTILINE)[1:]
+    assert first.startswith("right: argument 0 (x)")
+    assert "WRONG: argument 0 (x)" in first
+    assert second.startswith("WRONG: argument 0 (x)")
+    assert "factor 2 everywhere" in second
+    assert "right: argument 1 (weight)" in second
+    assert third.startswith("right: argument 0 (x)")
+    assert "WRONG" not in third
+    assert "pass: True; the variance asked for is 0.25, drawn 0.06" in last
+
+
+def test_every_lesson_is_tested():
+    tested = Path(__file__).read_text("utf-8")
+    assert all(f'"{path.stem}"' in tested for path in LESSONS.glob("*.py"))

@@ -39,6 +39,7 @@ REDUCTIONS = (
     *((X, {"axis": axis, "keepdims": True}) for axis in (0, 1, -1, (0, 2), (1, -1))),
     (SINGLE, {"axis": 1}),
     (X[0, 0], {"axis": 0}),
+    (X[:, :1], {"axis": 0}),
     (FAR, {"axis": 1}),
     (FAR, {"axis": 0}),
 )

@@ -12,7 +12,7 @@ from tinyvae.checker import twin
 from tinyvae.checker.diagnosis import Wrong, diagnose
 from tinyvae.checker.oracles import Slope, central_differences, complex_step, is_analytic, line
 from tinyvae.checker.report import CANNOT_TELL, RIGHT, WRONG, ArgumentReport
-from tinyvae.checker.subject import Subject
+from tinyvae.checker.subject import Subject, stream
 from tinyvae.errors import NonFiniteError
 
 SMALL = 100  # elements of an argument up to which each one is looked at
@@ -55,6 +55,8 @@ class Argument:
         slope = central_differences(f, self.upstream, float(moved.max()))
         got = float((self.gradients[self.k] * direction).sum())
         twin_value = complex_step(self.subject, directions) if self.analytic else None
+        if twin_value is not None and twin_value.shape != slope.column.shape:
+            twin_value = None
         return Probe(index, got, slope, twin_value)
 
     def _only(self, direction: np.ndarray) -> list[np.ndarray | None]:
@@ -139,7 +141,7 @@ def check_argument(argument: Argument, seed: int) -> ArgumentReport:
         probes = [argument.element(index) for index in np.ndindex(argument.point.shape)]
         judged = _judge(probes, argument)
         return _report(judged, argument, len(probes))
-    return _check_large(argument, np.random.default_rng(seed))
+    return _check_large(argument, stream(seed, f"directions {argument.k}"))
 
 
 def _judge(probes: list[Probe], argument: Argument) -> Judgement:
@@ -229,7 +231,7 @@ def _notes(judged: Judgement, i: int, verdict: str) -> Iterator[str]:
         )
     elif verdict == CANNOT_TELL:
         yield "the value is too large or too rough here: check at another point"
-    if not judged.got.any() and _largest(judged.oracle) <= 1e-9:
+    if not judged.got.any() and _largest(judged.oracle) <= FLOOR * judged.scale:
         yield "both are 0, which a wrong factor leaves 0: check at another point"
 
 

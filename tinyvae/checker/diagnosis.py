@@ -61,7 +61,9 @@ def diagnose(wrong: Wrong) -> str:
 def alike(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether two gradients agree to the digits that count here, and are not both zero."""
     scale = float(np.abs(b).max(initial=0))
-    return a.shape == b.shape and scale > 0 and bool(np.abs(a - b).max() <= CLOSE * scale)
+    if a.shape != b.shape or not 0 < scale < math.inf:
+        return False
+    return bool(np.abs(a - b).max() <= CLOSE * scale)
 
 
 def _zero(w: Wrong) -> str:
@@ -229,22 +231,24 @@ def _factor_words(text: str, label: str, number: float) -> str:
 
 def _fitting(w: Wrong) -> Iterator[tuple[np.ndarray, str]]:
     for x, label in zip(w.points, w.labels, strict=True):
-        try:
+        if _fits(x, w.right):
             yield np.broadcast_to(x, w.right.shape), label
-        except ValueError:
-            continue
+
+
+def _fits(x: np.ndarray, like: np.ndarray) -> bool:
+    """Whether ``x`` can be broadcast to the shape of ``like``."""
+    behind = zip(reversed(x.shape), reversed(like.shape), strict=False)
+    return x.ndim <= like.ndim and all(m in (1, n) for m, n in behind)
 
 
 def _term(w: Wrong) -> str:
     """A number times g, or an input times g, is added or left out."""
     extra = w.got - w.right
-    for g in (w.upstream, w.upstream[..., None]):
-        if np.broadcast_shapes(g.shape, (1,) * extra.ndim) != g.shape or g.ndim != extra.ndim:
-            continue
-        for number in NUMBERS:
-            for x, label in ((np.ones_like(extra), ""), *_fitting(w)):
-                if alike(extra, np.broadcast_to(number * g, extra.shape) * x):
-                    return f"term: {number:g} {label + ' ' if label else ''}g is too much"
+    upstreams = [g for g in (w.upstream, w.upstream[..., None]) if _fits(g, extra)]
+    factors = [(np.ones_like(extra), ""), *((x, f"{label} ") for x, label in _fitting(w))]
+    for g, number, (x, label) in itertools.product(upstreams, NUMBERS, factors):
+        if alike(extra, number * g * x):
+            return f"term: {number:g} {label}g is too much"
     return ""
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -50,7 +51,8 @@ class TensorFunction:
 
         def back(upstream: Array) -> list[Any]:
             if value.requires_grad or all(wanted):
-                value.backward(upstream if value.ndim else float(upstream))
+                with _frozen(_other_leaves(value, tensors)):
+                    value.backward(upstream if value.ndim else float(upstream))
             return [_grad(x) if want else None for x, want in zip(tensors, wanted, strict=True)]
 
         return value.array, back
@@ -63,6 +65,32 @@ class TensorFunction:
             f"the function returned {kind_of(value)}, not a Tensor: compute with functions of "
             "tinyvae and return the result, or hand in the gradient with pullback="
         )
+
+
+def _other_leaves(value: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """What else the value depends on that requires a gradient, such as a model's parameters."""
+    seen, stack, leaves = {value}, [value], []
+    while stack:
+        tensor = stack.pop()
+        operands = tensor.node.inputs if tensor.node else ()
+        if not operands and tensor.requires_grad and all(tensor is not x for x in inputs):
+            leaves.append(tensor)
+        new = {x for x in operands if isinstance(x, Tensor)} - seen
+        seen |= new
+        stack += new
+    return leaves
+
+
+@contextmanager
+def _frozen(leaves: list[Tensor]) -> Iterator[None]:
+    """Within the block they are constants, so that their gradients stay as they are."""
+    for leaf in leaves:
+        leaf.requires_grad = False
+    try:
+        yield
+    finally:
+        for leaf in leaves:
+            leaf.requires_grad = True
 
 
 def _grad(x: Tensor) -> Array:

@@ -5,8 +5,10 @@ Both look at the line t -> f(x + t v), and weigh the value's elements with the u
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -14,9 +16,12 @@ from tinyvae.checker import twin
 from tinyvae.checker.subject import Subject
 
 EPSILON = float(np.finfo(np.float64).eps)
-STEPS = (1e-3, 1e-4, 1e-5, 1e-6)
+STEPS = tuple(1e-3 / math.pi ** (2 * k) for k in range(9))  # in no simple ratio to each other
+SMALL = 1e-2  # inputs below which the steps are in proportion to them too
 SETTLED = 1e-9  # two steps whose slopes are so close have found it
-BENT = 1e-3  # one-sided slopes that differ by more, relatively, are a kink's
+CHANCE = 1e-4  # within which slopes that are noise seldom agree, relatively
+BENT = 1e-7  # one-sided slopes that differ by less, relatively, are as good as one
+NOT_ANALYTIC = 1e-3  # a derivative by the conjugate, relatively, that is no round-off
 
 Line = Callable[[float], np.ndarray]
 """The value at a distance along the direction."""
@@ -33,7 +38,7 @@ class Slope:
     value : float
         Their sum, weighted with the upstream gradient.
     doubt : float
-        How far two steps are apart, and the round-off.
+        How far steps are apart, and the round-off.
     steepness : float
         How much the value changes around here: not 0 where the slope is, at a minimum.
     left, right : float
@@ -49,6 +54,41 @@ class Slope:
     left: float
     right: float
     kink: bool
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a step of one size shows.
+
+    ``noise`` is round-off, ``floor`` that part of it which smaller steps cannot lessen; ``near``
+    and ``far`` are the slopes over h and over 2h.
+    """
+
+    size: float
+    column: np.ndarray
+    value: float
+    noise: float
+    floor: float
+    steepness: float
+    left: float
+    right: float
+    near: float
+    far: float
+
+    @property
+    def bend(self) -> float:
+        """By how much the one-sided slopes differ: at a kink the same for every small step."""
+        return abs(self.right - self.left)
+
+    @property
+    def bent(self) -> bool:
+        """Whether that is more than round-off."""
+        return self.bend > BENT * self.steepness + 10 * self.noise
+
+    @property
+    def claim(self) -> float:
+        """How far off its slope may well be."""
+        return self.bend + abs(self.near - self.far) + self.noise
 
 
 def line(subject: Subject, directions: Sequence[np.ndarray | None]) -> Line:
@@ -67,50 +107,108 @@ def central_differences(f: Line, upstream: np.ndarray, size: float) -> Slope:
     """The slope by five points, at steps in proportion to the ``size`` of what is moved.
 
     (8 (f(h) - f(-h)) - (f(2h) - f(-2h))) / 12 h has an error of order h^4. Steps shrink until
-    two of them agree; else the two that agree best are taken, and how far apart they are is
-    the doubt.
+    two of them agree; else the one that is least in doubt is taken.
     """
-    rows: list[Slope] = []
+    steps: list[Step] = []
     with np.errstate(all="ignore"):  # a step may leave the domain, as of log
         centre = f(0.0)
-        for h in _steps(size):
-            rows.append(_five_points(f, centre, upstream, h))
-            if len(rows) > 1 and _settled(*rows[-2:]):
+        for h in _sizes(size):
+            steps.append(_five_points(f, centre, upstream, h, size))
+            if len(steps) > 1 and (_agree(*steps[-2:]) or _lost(*steps[-2:])):
                 break
-    return _best(rows)
+    steps = _that_move(steps)
+    return _kink(steps) or _smooth(steps)
 
 
-def _steps(size: float) -> list[float]:
+def _sizes(size: float) -> list[float]:
     """In proportion to large inputs; to small ones too, after steps that suit a size of 1."""
     unit = max(1.0, size / 100)
-    return [h * unit for h in STEPS] + [h * size for h in STEPS[:3] if 0 < size < 1e-2]
+    small = [h * size for h in STEPS[:3] if 0 < size < SMALL]
+    return sorted([h * unit for h in STEPS] + small, reverse=True)
 
 
-def _settled(a: Slope, b: Slope) -> bool:
-    return not b.kink and abs(a.value - b.value) <= SETTLED * max(abs(b.value), b.steepness)
-
-
-def _five_points(f: Line, centre: np.ndarray, upstream: np.ndarray, h: float) -> Slope:
+def _five_points(f: Line, centre: np.ndarray, upstream: np.ndarray, h: float, size: float) -> Step:
     values = {s: f(s * h) for s in (-2, -1, 1, 2)}
     column = (8 * (values[1] - values[-1]) - (values[2] - values[-2])) / (12 * h)
     change = {s: float((upstream * (v - centre)).sum()) for s, v in values.items()}
-    right = (4 * change[1] - change[2]) / (2 * h)
-    left = (change[-2] - 4 * change[-1]) / (2 * h)
     spread = [*change.values(), 0.0]
     steepness = (max(spread) - min(spread)) / (4 * h)
-    noise = 4 * EPSILON * float(np.abs(upstream * values[1]).sum()) / h
-    kink = abs(right - left) > BENT * steepness + 10 * noise
-    value = float((upstream * column).sum())
-    return Slope(column, value, noise, steepness, left, right, kink)
+    weights = 4 * EPSILON / h * np.abs(upstream)
+    return Step(
+        size=h,
+        column=column,
+        value=float((upstream * column).sum()),
+        noise=float((weights * np.abs(values[1])).sum()) + EPSILON * steepness * size / h,
+        floor=float((weights * np.abs(centre)).sum()),
+        steepness=steepness,
+        left=(change[-2] - 4 * change[-1]) / (2 * h),
+        right=(4 * change[1] - change[2]) / (2 * h),
+        near=(change[1] - change[-1]) / (2 * h),
+        far=(change[2] - change[-2]) / (4 * h),
+    )
 
 
-def _best(rows: list[Slope]) -> Slope:
-    """The step that agrees best with the one before it; the smallest has the one-sided slopes."""
-    gaps = np.abs(np.diff([row.value for row in rows]))
-    doubts = np.nan_to_num(gaps + [row.doubt for row in rows[1:]], nan=np.inf)
-    best, last = rows[1 + int(doubts.argmin())], rows[-1]
-    kink = all(row.kink for row in rows[-2:])
-    return replace(best, doubt=float(doubts.min()), left=last.left, right=last.right, kink=kink)
+def _agree(a: Step, b: Step) -> bool:
+    """Whether a step has confirmed the one before it, to more digits than chance would give."""
+    size = abs(b.value)
+    near = max(SETTLED * size, b.noise if b.noise < CHANCE * size else 0.0)
+    return abs(a.value - b.value) <= near < math.inf and not _bends_on(a, b)
+
+
+def _lost(a: Step, b: Step) -> bool:
+    """Whether round-off is all that two steps differ by, so that a smaller one tells no more."""
+    return abs(a.value - b.value) <= b.floor and not _bends_on(a, b)
+
+
+def _bends_on(a: Step, b: Step) -> bool:
+    """Whether the one-sided slopes differ, and no less for a smaller step."""
+    return b.bent and b.bend > a.bend / 2
+
+
+def _smooth(steps: list[Step]) -> Slope:
+    """The last step if it agrees with the one before it; else the one least in doubt."""
+    gaps = np.abs(np.diff([step.value for step in steps]))
+    claims = np.array([step.claim for step in steps])
+    doubts = np.append(gaps[:1], gaps) + claims + _hidden_noise(steps)
+    doubts = np.nan_to_num(doubts, nan=math.inf)
+    best, doubt = int(doubts.argmin()), float(doubts.min())
+    if _agree(*steps[-2:]):
+        best, doubt = len(steps) - 1, float(gaps[-1]) + steps[-1].noise
+    s = steps[best]
+    return Slope(s.column, s.value, doubt, s.steepness, s.left, s.right, kink=False)
+
+
+def _kink(steps: list[Step]) -> Slope | None:
+    """The slopes to both sides, if they differ by about the same at the last clear steps."""
+    bend = next((step.bend for step in reversed(steps) if step.bent), 0.0)
+    noises = zip(steps, _hidden_noise(steps), strict=True)
+    clear = [step for step, noise in noises if 100 * (step.noise + noise) < bend][-3:]
+    if len(clear) < 3 or not all(bend / 2 < step.bend < 2 * bend for step in clear):
+        return None
+    s, last = clear[1:]
+    doubt = s.noise + abs(s.left - last.left) + abs(s.right - last.right)
+    return Slope(s.column, s.value, doubt, s.steepness, s.left, s.right, kink=True)
+
+
+def _hidden_noise(steps: list[Step]) -> np.ndarray:
+    """Of each step's slope, by round-off inside the function.
+
+    It shows where smaller steps differ by more than both of them would explain.
+    """
+    sizes = np.array([step.size for step in steps])
+    noise = [(abs(a.value - b.value) - a.claim - b.noise) * b.size for a, b in pairwise(steps)]
+    told = np.nan_to_num([*noise, 0.0], nan=0.0, posinf=0.0, neginf=0.0)
+    return np.asarray(np.maximum.accumulate(told[::-1])[::-1].clip(0) / sizes)
+
+
+def _that_move(steps: list[Step]) -> list[Step]:
+    """Without the small steps at which a value that is rounded stands still.
+
+    A value that stands still behind a kink nearby is another matter: it shows at larger steps.
+    """
+    moving = [step for step in steps if step.steepness != 0]
+    rounded = any(step.claim < step.steepness / 10 for step in moving)
+    return moving if rounded and len(moving) > 1 else steps
 
 
 def complex_step(
@@ -133,13 +231,20 @@ def complex_step(
 
 
 def is_analytic(subject: Subject, directions: Sequence[np.ndarray | None], size: float) -> bool:
-    """Whether the derivative by the conjugate of t vanishes, as Cauchy and Riemann ask."""
-    step = 1e-5 * max(1.0, size / 100)
+    """Whether the derivative by the conjugate of t vanishes, as Cauchy and Riemann ask.
+
+    That is tried on several circles, since a wide one may go around a pole.
+    """
+    return any(_by_conjugate(subject, directions, h) < NOT_ANALYTIC for h in _sizes(size)[2::2])
+
+
+def _by_conjugate(subject: Subject, directions: Sequence[np.ndarray | None], step: float) -> float:
+    """The derivative by the conjugate of t, relative to that by t."""
     by_t = by_conjugate = np.zeros((), dtype=np.complex128)
     for turn in (1, 1j, -1, -1j):
         value = complex_step(subject, directions, step * turn)
         if value is None:
-            return False
+            return math.inf
         by_t, by_conjugate = by_t + value / turn, by_conjugate + value * turn
     with np.errstate(all="ignore"):
-        return bool(np.abs(by_conjugate).sum() <= BENT * np.abs(by_t).sum())
+        return float(np.abs(by_conjugate).sum() / np.abs(by_t).sum())

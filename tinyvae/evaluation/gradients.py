@@ -13,7 +13,7 @@ import numpy as np
 
 from tinyvae import backend as backends
 from tinyvae.autograd import derivations, ops
-from tinyvae.checker import ArgumentReport, gradcheck
+from tinyvae.checker import GradientReport, gradcheck
 from tinyvae.noise import Noise
 
 Draw: TypeAlias = Callable[[Noise], np.ndarray]
@@ -223,13 +223,13 @@ def check_all(seed: int = 0) -> list[Row]:
     kernels = backends.get("numpy").kernels
     rows = [check(name, seed) for name in CASES]
     for name in sorted(kernels.keys() & CASES.keys()):
-        with _without_kernel(name):
+        with without_kernel(name):
             rows.append(replace(check(name, seed), name=f"{name} (reference)"))
     return rows
 
 
 @contextmanager
-def _without_kernel(name: str) -> Iterator[None]:
+def without_kernel(name: str) -> Iterator[None]:
     """Let the readable formula run, where NumPy would take its one-pass kernel."""
     kernels = cast(dict[str, Any], backends.get("numpy").kernels)
     kernel = kernels.pop(name)
@@ -242,20 +242,24 @@ def _without_kernel(name: str) -> Iterator[None]:
 def check(name: str, seed: int = 0) -> Row:
     """The row of the op of that name, with its inputs drawn from that seed."""
     start = time.perf_counter()
-    noise = Noise(seed, name, backend="numpy")
-    elements, passed, found = 0, True, list[ArgumentReport]()
-    for function, *draws in CASES[name]:
-        inputs = [draw(noise) for draw in draws]
-        elements += sum(x.size for x in inputs)
-        report = gradcheck(function, *inputs, seed=seed)
-        passed, found = passed and bool(report), [*found, *report.arguments]
-    worst = max(found, key=lambda argument: argument.error / argument.allowed)
+    found = reports(name, seed)
+    arguments = [argument for report in found for argument in report.arguments]
+    worst = max(arguments, key=lambda argument: argument.error / argument.allowed)
     return Row(
         name,
         "derivation" if hasattr(derivations, name) else "op",
-        elements,
+        sum(argument.elements for argument in arguments),
         worst.error,
         worst.allowed,
-        passed,
+        all(found),
         time.perf_counter() - start,
     )
+
+
+def reports(name: str, seed: int = 0) -> list[GradientReport]:
+    """The check of every case of the op of that name."""
+    noise = Noise(seed, name, backend="numpy")
+    return [
+        gradcheck(function, *(draw(noise) for draw in draws), seed=seed)
+        for function, *draws in CASES[name]
+    ]

@@ -5,6 +5,7 @@ without pyplot, and the house style holds only while one is drawn.
 """
 
 from tinyvae.plots.curves import curves
+from tinyvae.plots.gradcheck import gradcheck
 from tinyvae.plots.graph import graph
 from tinyvae.plots.grids import images, interpolation, manifold, reconstructions
 from tinyvae.plots.latent import latent
@@ -12,6 +13,7 @@ from tinyvae.plots.style import save
 
 __all__ = [
     "curves",
+    "gradcheck",
     "graph",
     "images",
     "interpolation",
