@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -104,6 +105,12 @@ def test_the_gradient_that_is_wrong_in_the_readme_is_found(capsys: pytest.Captur
     assert promised
     pattern = ".*".join(map(re.escape, promised[1].split("...")))
     assert re.match(pattern, capsys.readouterr().out)
+
+
+def test_the_test_that_the_readme_shows_passes():
+    shown: dict[str, Any] = {}
+    exec(BLOCKS[2], shown)
+    shown["test_the_gradient_of_my_layer_is_right"]()
 
 
 def test_the_readme_names_every_command_and_every_option_of_train():
