@@ -96,6 +96,26 @@ def test_a_tie_of_two_inputs_is_a_kink_of_both(backend):
     assert [a.kinks for a in report.arguments] == [((0,),), ((0,),)]
 
 
+def test_a_function_may_return_a_buffer_that_it_uses_again():
+    buffer = np.zeros_like(X)
+    assert gradcheck(lambda x: (np.multiply(x, x, out=buffer), lambda g: 2 * g * x), X)
+
+
+@pytest.mark.parametrize("offset", [1e15, 1e17, 1e20])
+@pytest.mark.parametrize("factor", [0, 2])
+def test_no_constant_is_so_large_that_a_wrong_gradient_passes_beside_it(offset, factor):
+    assert not gradcheck(lambda x: (x + offset, lambda g: g * factor), X)
+    assert not gradcheck(lambda x: (x.sum() + offset, lambda g: g * factor * (x == x)), X)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_inputs_of_numpys_own_stream_hide_nothing(seed):
+    a = np.random.default_rng(seed).normal(size=(3, 4))
+    b = np.random.default_rng(seed + 1).normal(size=(4, 4))
+    wrong = planted(lambda a, b: a @ b, lambda a, b, g: g @ b.T, lambda a, b, g: g.T @ a)
+    assert gradcheck(wrong, a, b, seed=seed).arguments[1].verdict == "WRONG"
+
+
 # Wrong ones
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tinyvae.checker import twin
-from tinyvae.checker.diagnosis import Wrong, diagnose
+from tinyvae.checker.diagnosis import Wrong, diagnose, diagnose_part
 from tinyvae.checker.oracles import Slope, central_differences, complex_step, is_analytic, line
 from tinyvae.checker.report import CANNOT_TELL, RIGHT, WRONG, ArgumentReport
 from tinyvae.checker.subject import Subject, stream
@@ -18,6 +18,10 @@ from tinyvae.errors import NonFiniteError
 SMALL = 100  # elements of an argument up to which each one is looked at
 BLOCKS = 8
 ROUGH = 1e-4  # doubt about the differences, relative to the gradient, that makes them useless
+NEAR = 1e-3  # how far off a large input is moved, relatively, where it lies on kinks
+NEARBY = "there are kinks here, so that it was checked a little off them"
+NEGLIGIBLE = 1e-6  # round-off, relative to the largest gradient, below which an element may be
+TINY = 1e-30  # beside how steep the value is: no more than the complex step's own error
 FLOOR = 1e-11  # round-off of a gradient, relative to its largest element
 
 
@@ -40,6 +44,7 @@ class Argument:
     gradients: Sequence[np.ndarray]
     upstream: np.ndarray
     tolerance: float
+    round_off: float
     analytic: bool = True
 
     @property
@@ -54,26 +59,36 @@ class Argument:
         f = line(self.subject, directions)
         slope = central_differences(f, self.upstream, float(moved.max()))
         got = float((self.gradients[self.k] * direction).sum())
-        twin_value = complex_step(self.subject, directions) if self.analytic else None
-        if twin_value is not None and twin_value.shape != slope.column.shape:
-            twin_value = None
-        return Probe(index, got, slope, twin_value)
+        return Probe(index, got, slope, self.complex_value(direction))
+
+    def complex_value(self, direction: np.ndarray) -> np.ndarray | None:
+        """The value a complex step away; None where the function has none of the right shape."""
+        value = complex_step(self.subject, self._only(direction)) if self.analytic else None
+        return value if value is not None and value.shape == self.upstream.shape else None
 
     def _only(self, direction: np.ndarray) -> list[np.ndarray | None]:
         return [direction if k == self.k else None for k in range(len(self.subject.points))]
 
     def element(self, index: tuple[int, ...]) -> Probe:
         """Both oracles along one element."""
-        unit = np.zeros_like(self.point)
-        unit[index] = 1.0
-        return self.probe(unit, index)
+        return self.probe(self.unit(index), index)
+
+    def unit(self, index: tuple[int, ...]) -> np.ndarray:
+        """The direction of one element."""
+        direction = np.zeros_like(self.point)
+        direction[index] = 1.0
+        return direction
+
+    def complex_slope(self, value: np.ndarray | None) -> float:
+        """The gradient that it shows; NaN if there is none, or it cannot be trusted."""
+        if value is None or not self.analytic:
+            return math.nan
+        return float((self.upstream * value.imag).sum()) / twin.STEP
 
     def drop_complex_step_if_not_analytic(self, probe: Probe) -> None:
         """Trust differences alone where the function has no derivative in complex numbers."""
-        unit = np.zeros_like(self.point)
-        unit[probe.index] = 1.0
         size = float(np.abs(self.point[probe.index]).max())
-        self.analytic = is_analytic(self.subject, self._only(unit), size)
+        self.analytic = is_analytic(self.subject, self._only(self.unit(probe.index)), size)
 
 
 class Judgement:
@@ -84,38 +99,45 @@ class Judgement:
         upstream = argument.upstream
         self.got = np.array([p.got for p in probes])
         self.fd = np.array([p.slope.value for p in probes])
-        self.cs = np.array([_complex_slope(p, upstream, argument.analytic) for p in probes])
+        self.cs = np.array([argument.complex_slope(p.complex_value) for p in probes])
         self.doubt = np.array([p.slope.doubt for p in probes])
-        steep = max(p.slope.steepness for p in probes)
-        self.scale = max(_largest(self.got), _largest(self.fd), _largest(self.cs), steep) or 1.0
+        size = max(_largest(self.got), _largest(self.fd), _largest(self.cs))
+        self.scale = max(size, *(p.slope.steepness for p in probes)) or 1.0
         self.kinks = np.array([p.slope.kink for p in probes])
         self.known = np.isfinite(self.cs) & ~self.kinks
         by_differences = np.where(self.kinks, self._allowed_slope(), self.fd)
         self.oracle = np.where(self.known, self.cs, by_differences)
         self.error = np.abs(self.got - self.oracle)
-        size = np.maximum(np.abs(self.got), np.abs(self.oracle))
-        self.slack = argument.tolerance * size + FLOOR * self.scale
+        self.largest = np.maximum(np.abs(self.got), np.abs(self.oracle))
+        self.slack = argument.tolerance * self.largest + FLOOR * size + TINY * self.scale
         self.allowed = self.slack + np.where(self.known, 0.0, 3 * self.doubt)
+        sure = self.known | (self.doubt <= max(argument.round_off, ROUGH * self.scale))
+        self.lost = (self.largest <= argument.round_off) & sure & ~self.kinks
+        # what is lost in round-off is as good as right only beside gradients far above it: else a
+        # large constant in the value would let every wrong gradient pass
+        self.negligible = argument.round_off <= NEGLIGIBLE * size
+        alone = np.array([p.slope.parts == 1 for p in probes])
+        self.blurred = self.kinks & ~(alone & (upstream.shape == argument.point.shape))
 
     def verdicts(self) -> np.ndarray:
         """One for each probe."""
         near = np.abs(self.got - self.fd) <= self.slack + 3 * self.doubt
         told = self.error <= self.allowed
         sure = self.known | self.kinks | (self.doubt <= ROUGH * self.scale)
-        right = told & sure & (near | self.kinks)
-        wrong = ~told & (~near | self.kinks)
+        right = (told & sure & (near | self.kinks)) | (self.lost & self.negligible)
+        wrong = ~told & np.where(self.kinks, ~self.blurred, ~near) & ~self.lost
         return np.where(right, RIGHT, np.where(wrong, WRONG, CANNOT_TELL))
 
     def in_conflict(self) -> np.ndarray:
         """Where the oracles disagree with each other, more than the differences are in doubt."""
         apart = np.abs(self.cs - self.fd) > self.slack + 3 * self.doubt
-        return np.asarray(self.known & apart)
+        return np.asarray(self.known & apart & ~self.lost)
 
     def _allowed_slope(self) -> np.ndarray:
         """The nearest of the slopes that a kink allows: those between the one-sided ones."""
-        ends = np.array([(p.slope.left, p.slope.right) for p in self.probes])
-        slack = 1e-3 * np.abs(ends[:, 0] - ends[:, 1])
-        return np.asarray(np.clip(self.got, ends.min(axis=1) - slack, ends.max(axis=1) + slack))
+        low, high = np.array([(p.slope.low, p.slope.high) for p in self.probes]).T
+        slack = 1e-3 * (high - low)
+        return np.asarray(np.clip(self.got, low - slack, high + slack))
 
     def worst(self) -> int:
         """The probe that is furthest off for what is allowed, wrong ones first."""
@@ -123,12 +145,6 @@ class Judgement:
         blame = np.maximum(self.error / self.allowed, self.doubt / (ROUGH * self.scale))
         blame = np.where(rank.max() == 2, self.error / self.allowed, blame)
         return int(np.where(rank == rank.max(), blame, -1.0).argmax())
-
-
-def _complex_slope(probe: Probe, upstream: np.ndarray, analytic: bool) -> float:
-    if probe.complex_value is None or not analytic:
-        return math.nan
-    return float((upstream * probe.complex_value.imag).sum()) / twin.STEP
 
 
 def _largest(values: np.ndarray) -> float:
@@ -160,10 +176,15 @@ def _judge(probes: list[Probe], argument: Argument) -> Judgement:
 
 def _check_large(argument: Argument, rng: np.random.Generator) -> ArgumentReport:
     """Directions through all of it and through blocks of it; then the worst block's elements."""
-    everything = np.arange(argument.point.size)
-    probes = [argument.probe(_through(argument, everything, rng)) for _ in range(2)]
-    block, count = everything, len(probes)
-    verdicts = list(_judge(probes, argument).verdicts())
+    block = np.arange(argument.point.size)
+    directions = [_through(argument, block, rng) for _ in range(2)]
+    judged, note = _judge([argument.probe(d) for d in directions], argument), ""
+    if judged.kinks.any() or (judged.verdicts() != RIGHT).any():
+        nearby = _nearby(argument, rng)
+        again = _judge([nearby.probe(d) for d in directions], nearby)
+        if judged.kinks.any() or (again.verdicts() == RIGHT).all():
+            argument, judged, note = nearby, again, NEARBY
+    verdicts, count = list(judged.verdicts()), len(directions)
     while len(block) > 2 * BLOCKS:
         blocks = np.array_split(block, BLOCKS)
         probes = [argument.probe(_through(argument, b, rng)) for b in blocks]
@@ -175,7 +196,18 @@ def _check_large(argument: Argument, rng: np.random.Generator) -> ArgumentReport
             block = _largest_of(argument, block)
     elements = [tuple(map(int, np.unravel_index(i, argument.point.shape))) for i in block]
     judged = _judge([argument.element(index) for index in elements], argument)
-    return _report(judged, argument, count + len(elements), verdicts)
+    return _report(judged, argument, count + len(elements), verdicts, note)
+
+
+def _nearby(argument: Argument, rng: np.random.Generator) -> Argument:
+    """A point a little nearer to 0, off the kinks where elements are 0, 1 or equal."""
+    points, x = list(argument.subject.points), argument.point
+    shrunk = x * (1 - NEAR * rng.uniform(size=x.shape))
+    points[argument.k] = np.where(
+        x == 0, np.abs(x).max() * NEAR * rng.uniform(size=x.shape), shrunk
+    )
+    subject = argument.subject.at(points)
+    return replace(argument, subject=subject, gradients=subject.gradients(argument.upstream)[1])
 
 
 def _through(argument: Argument, block: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -193,15 +225,19 @@ def _largest_of(argument: Argument, block: np.ndarray) -> np.ndarray:
 
 
 def _report(
-    judged: Judgement, argument: Argument, count: int, directions: Sequence[str] = ()
+    judged: Judgement,
+    argument: Argument,
+    count: int,
+    directions: Sequence[str] = (),
+    note: str = "",
 ) -> ArgumentReport:
     i = judged.worst()
     probe, verdicts = judged.probes[i], judged.verdicts()
-    verdict, note = str(verdicts[i]), ""
+    verdict = str(verdicts[i])
+    notes = [note] * bool(note) + list(_notes(judged, i, verdict))
     if verdict == RIGHT and any(v != RIGHT for v in directions):
         verdict = WRONG if WRONG in directions else CANNOT_TELL
-        note = "along a random direction through it, though not in the elements looked at"
-    note = note or "; ".join(_notes(judged, i, verdict))
+        notes += ["along a random direction through it, though not in the elements looked at"]
     # of a number, the learner knows the gradient itself, not that times a random upstream
     unit = float(argument.upstream.reshape(-1)[0]) if argument.upstream.ndim == 0 else 1.0
     small = len(judged.probes) == argument.point.size
@@ -217,37 +253,51 @@ def _report(
         float(judged.doubt[i] / judged.scale),
         count,
         tuple(p.index for p in judged.probes if p.slope.kink),
-        _diagnosis(judged, argument) if small and verdict == WRONG else "",
-        note,
+        _diagnosis(judged, argument, small) if verdict == WRONG else "",
+        "; ".join(notes),
         jacobian(judged) if small and probe.slope.column.size <= SMALL else None,
     )
 
 
 def _notes(judged: Judgement, i: int, verdict: str) -> Iterator[str]:
-    if verdict == CANNOT_TELL and judged.known[i]:
+    if verdict == CANNOT_TELL and judged.blurred[i]:
+        yield "kinks of several terms may meet here: check at another point"
+    elif verdict == CANNOT_TELL and judged.known[i]:
         yield (
             f"the oracle is in doubt: the complex step says {judged.cs[i]:.10g}, the differences "
             f"{judged.fd[i]:.10g} +- {judged.doubt[i]:.1e}"
         )
     elif verdict == CANNOT_TELL:
         yield "the value is too large or too rough here: check at another point"
-    if not judged.got.any() and _largest(judged.oracle) <= FLOOR * judged.scale:
-        yield "both are 0, which a wrong factor leaves 0: check at another point"
+    if _largest(judged.largest) <= FLOOR * judged.scale:
+        yield "but for round-off both are 0, which a wrong factor leaves 0: check at another point"
 
 
-def _diagnosis(judged: Judgement, argument: Argument) -> str:
-    return diagnose(
-        Wrong(
-            argument.k,
-            argument.gradients[argument.k],
-            judged.oracle.reshape(argument.point.shape),
-            jacobian(judged),
-            argument.upstream,
-            argument.subject.points,
-            argument.subject.labels,
-            argument.gradients,
-        )
+def _diagnosis(judged: Judgement, argument: Argument, small: bool) -> str:
+    """Of all elements of a small argument; of those of the worst block of a large one."""
+    shape = argument.point.shape if small else judged.got.shape
+    wrong = Wrong(
+        argument.k,
+        judged.got.reshape(shape),
+        judged.oracle.reshape(shape),
+        jacobian(judged) if small else np.empty((0, 0)),
+        argument.upstream,
+        argument.subject.points,
+        argument.subject.labels,
+        argument.gradients,
+        lambda points: _by_complex_step(argument, points),
     )
+    return diagnose(wrong) if small else diagnose_part(wrong)
+
+
+def _by_complex_step(argument: Argument, points: Sequence[np.ndarray]) -> np.ndarray:
+    """The right gradient at other points; NaN where there is none."""
+    there = replace(argument, subject=argument.subject.at(points))
+    slopes = [
+        there.complex_slope(there.complex_value(there.unit(index)))
+        for index in np.ndindex(argument.point.shape)
+    ]
+    return np.reshape(slopes, argument.point.shape)
 
 
 def jacobian(judged: Judgement) -> np.ndarray:

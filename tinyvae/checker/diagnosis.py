@@ -30,6 +30,8 @@ class Wrong:
         All inputs, and what to call them.
     others : list of arrays
         The gradients of all inputs, by their pullbacks.
+    elsewhere : callable
+        From other points to the right gradient there.
     """
 
     argument: int
@@ -40,6 +42,7 @@ class Wrong:
     points: Sequence[np.ndarray]
     labels: Sequence[str]
     others: Sequence[np.ndarray]
+    elsewhere: Callable[[Sequence[np.ndarray]], np.ndarray]
 
     def pulled(self, upstream: np.ndarray) -> np.ndarray:
         """The right gradient for another upstream."""
@@ -56,6 +59,11 @@ def diagnose(wrong: Wrong) -> str:
     """The first slip of the table that this gradient looks like, in words."""
     with np.errstate(all="ignore"):
         return next(filter(None, (slip(wrong) for slip in SLIPS)), "no usual slip")
+
+
+def diagnose_part(wrong: Wrong) -> str:
+    """The same where only some elements of ``got`` and ``right`` are known, end to end."""
+    return _zero(wrong) or _sign(wrong) or _factor(wrong)
 
 
 def alike(a: np.ndarray, b: np.ndarray) -> bool:
@@ -103,9 +111,10 @@ def _transposed(w: Wrong) -> str:
 def _factor(w: Wrong) -> str:
     k = np.unravel_index(int(np.abs(w.right).argmax()), w.right.shape)
     ratio = float(w.got[k] / w.right[k])
-    if ratio == 0 or not alike(w.got, ratio * w.right):
+    if not alike(w.got - w.right, (ratio - 1) * w.right):
         return ""
-    return f"factor {ratio:.6g} everywhere{_meaning(w, ratio)}"
+    digits = 6 if abs(ratio - 1) > CLOSE else 12
+    return f"factor {ratio:.{digits}g} everywhere{_meaning(w, ratio)}"
 
 
 def _meaning(w: Wrong, ratio: float) -> str:
@@ -120,10 +129,11 @@ def _meaning(w: Wrong, ratio: float) -> str:
 
 
 def _lengths(w: Wrong) -> Iterator[tuple[int, str]]:
-    for axis, n in enumerate(w.right.shape):
+    point = w.points[w.argument]
+    for axis, n in enumerate(point.shape):
         if n != 2:  # a factor of 2 is more likely from a square
             yield n, f"the length of its axis {axis}"
-    yield w.right.size, "its number of elements"
+    yield point.size, "its number of elements"
     for axis, n in enumerate(w.upstream.shape):
         if n != 2:
             yield n, f"the length of the value's axis {axis}"
@@ -205,6 +215,8 @@ SHAPES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "exp(-{} / 2)": lambda x: np.exp(-x / 2),
     "exp({})": np.exp,
     "exp(-{})": lambda x: np.exp(-x),
+    "exp(2 {})": lambda x: np.exp(2 * x),
+    "exp(-2 {})": lambda x: np.exp(-2 * x),
 }
 
 
@@ -214,6 +226,19 @@ def _input_factor(w: Wrong) -> str:
         for number in NUMBERS:
             if alike(w.got, number * function(x) * w.right):
                 return _factor_words(text, label, number)
+    return ""
+
+
+def _another_scale(w: Wrong) -> str:
+    """The right gradient, had an input been half or twice what it is, or its opposite."""
+    for k, label in enumerate(w.labels):
+        for text, factor in (("/ 2", 0.5), ("times 2", 2.0), ("with its sign flipped", -1.0)):
+            points = [factor * x if j == k else x for j, x in enumerate(w.points)]
+            if alike(w.got, w.elsewhere(points)):
+                return (
+                    f"sigma: it is the right gradient at {label} {text}, as when sigma, sigma "
+                    "squared and the log of it are mixed up"
+                )
     return ""
 
 
@@ -263,6 +288,7 @@ SLIPS: tuple[Callable[[Wrong], str], ...] = (
     _permuted,
     _diagonal,
     _input_factor,
+    _another_scale,
     _term,
     _branch,
     _part,

@@ -51,8 +51,8 @@ class TensorFunction:
 
         def back(upstream: Array) -> list[Any]:
             if value.requires_grad or all(wanted):
-                with _frozen(_other_leaves(value, tensors)):
-                    value.backward(upstream if value.ndim else float(upstream))
+                with _frozen(_independent_of(tensors, value)):
+                    value.backward(Tensor.wrap(upstream))
             return [_grad(x) if want else None for x, want in zip(tensors, wanted, strict=True)]
 
         return value.array, back
@@ -67,30 +67,34 @@ class TensorFunction:
         )
 
 
-def _other_leaves(value: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
-    """What else the value depends on that requires a gradient, such as a model's parameters."""
-    seen, stack, leaves = {value}, [value], []
+def _independent_of(inputs: Sequence[Tensor], value: Tensor) -> list[Tensor]:
+    """What else went into the value and requires a gradient, such as a model's parameters."""
+    depends, done, stack = set(inputs), set[Tensor](), [(value, False)]
     while stack:
-        tensor = stack.pop()
-        operands = tensor.node.inputs if tensor.node else ()
-        if not operands and tensor.requires_grad and all(tensor is not x for x in inputs):
-            leaves.append(tensor)
-        new = {x for x in operands if isinstance(x, Tensor)} - seen
-        seen |= new
-        stack += new
-    return leaves
+        tensor, operands_done = stack.pop()
+        operands = [x for x in _operands(tensor) if x.requires_grad]
+        if operands_done and not depends.isdisjoint(operands):
+            depends.add(tensor)
+        if tensor not in done:
+            done.add(tensor)
+            stack += [(tensor, True), *((x, False) for x in operands)]
+    return [tensor for tensor in done - depends if tensor.requires_grad]
+
+
+def _operands(tensor: Tensor) -> list[Tensor]:
+    return [x for x in tensor.node.inputs if isinstance(x, Tensor)] if tensor.node else []
 
 
 @contextmanager
-def _frozen(leaves: list[Tensor]) -> Iterator[None]:
-    """Within the block they are constants, so that their gradients stay as they are."""
-    for leaf in leaves:
-        leaf.requires_grad = False
+def _frozen(tensors: list[Tensor]) -> Iterator[None]:
+    """Within the block they are constants, so that their gradients and graph stay as they are."""
+    for tensor in tensors:
+        tensor.requires_grad = False
     try:
         yield
     finally:
-        for leaf in leaves:
-            leaf.requires_grad = True
+        for tensor in tensors:
+            tensor.requires_grad = True
 
 
 def _grad(x: Tensor) -> Array:

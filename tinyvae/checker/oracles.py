@@ -17,7 +17,7 @@ from tinyvae.checker.subject import Subject
 
 EPSILON = float(np.finfo(np.float64).eps)
 STEPS = tuple(1e-3 / math.pi ** (2 * k) for k in range(9))  # in no simple ratio to each other
-SMALL = 1e-2  # inputs below which the steps are in proportion to them too
+SMALLEST = STEPS[-1] / 2  # below which only inputs that are small themselves are moved
 SETTLED = 1e-9  # two steps whose slopes are so close have found it
 CHANCE = 1e-4  # within which slopes that are noise seldom agree, relatively
 BENT = 1e-7  # one-sided slopes that differ by less, relatively, are as good as one
@@ -41,19 +41,22 @@ class Slope:
         How far steps are apart, and the round-off.
     steepness : float
         How much the value changes around here: not 0 where the slope is, at a minimum.
-    left, right : float
-        The one-sided slopes.
+    low, high : float
+        Between which the one-sided slopes lie, summed like ``value``.
     kink : bool
         Whether these two differ for good.
+    parts : int
+        In how many elements of the value.
     """
 
     column: np.ndarray
     value: float
     doubt: float
     steepness: float
-    left: float
-    right: float
+    low: float
+    high: float
     kink: bool
+    parts: int
 
 
 @dataclass(frozen=True)
@@ -70,15 +73,16 @@ class Step:
     noise: float
     floor: float
     steepness: float
-    left: float
-    right: float
+    low: float
+    high: float
+    parts: int
     near: float
     far: float
 
     @property
     def bend(self) -> float:
         """By how much the one-sided slopes differ: at a kink the same for every small step."""
-        return abs(self.right - self.left)
+        return self.high - self.low
 
     @property
     def bent(self) -> bool:
@@ -112,8 +116,9 @@ def central_differences(f: Line, upstream: np.ndarray, size: float) -> Slope:
     steps: list[Step] = []
     with np.errstate(all="ignore"):  # a step may leave the domain, as of log
         centre = f(0.0)
+        height = 4 * EPSILON * float(np.abs(upstream * centre).sum())
         for h in _sizes(size):
-            steps.append(_five_points(f, centre, upstream, h, size))
+            steps.append(_five_points(f, centre, upstream, h, size, height))
             if len(steps) > 1 and (_agree(*steps[-2:]) or _lost(*steps[-2:])):
                 break
     steps = _that_move(steps)
@@ -123,28 +128,32 @@ def central_differences(f: Line, upstream: np.ndarray, size: float) -> Slope:
 def _sizes(size: float) -> list[float]:
     """In proportion to large inputs; to small ones too, after steps that suit a size of 1."""
     unit = max(1.0, size / 100)
-    small = [h * size for h in STEPS[:3] if 0 < size < SMALL]
-    return sorted([h * unit for h in STEPS] + small, reverse=True)
+    return [h * unit for h in STEPS] + [h * size for h in STEPS[:3] if 0 < h * size < SMALLEST]
 
 
-def _five_points(f: Line, centre: np.ndarray, upstream: np.ndarray, h: float, size: float) -> Step:
+def _five_points(
+    f: Line, centre: np.ndarray, upstream: np.ndarray, h: float, size: float, height: float
+) -> Step:
     values = {s: f(s * h) for s in (-2, -1, 1, 2)}
     column = (8 * (values[1] - values[-1]) - (values[2] - values[-2])) / (12 * h)
-    change = {s: float((upstream * (v - centre)).sum()) for s, v in values.items()}
-    spread = [*change.values(), 0.0]
+    change = {s: upstream * (v - centre) for s, v in values.items()}
+    sides = [(4 * change[s] - change[2 * s]) / (2 * s * h) for s in (-1, 1)]
+    bends = np.abs(sides[1] - sides[0])
+    spread = [0.0, *(float(c.sum()) for c in change.values())]
     steepness = (max(spread) - min(spread)) / (4 * h)
-    weights = 4 * EPSILON / h * np.abs(upstream)
+    around = 4 * EPSILON * float(np.abs(upstream * values[1]).sum())
     return Step(
         size=h,
         column=column,
         value=float((upstream * column).sum()),
-        noise=float((weights * np.abs(values[1])).sum()) + EPSILON * steepness * size / h,
-        floor=float((weights * np.abs(centre)).sum()),
+        noise=(around + EPSILON * steepness * size) / h,
+        floor=height / h,
         steepness=steepness,
-        left=(change[-2] - 4 * change[-1]) / (2 * h),
-        right=(4 * change[1] - change[2]) / (2 * h),
-        near=(change[1] - change[-1]) / (2 * h),
-        far=(change[2] - change[-2]) / (4 * h),
+        low=float(np.minimum(*sides).sum()),
+        high=float(np.maximum(*sides).sum()),
+        parts=int((bends > 1e-3 * bends.sum()).sum()),
+        near=float((change[1] - change[-1]).sum()) / (2 * h),
+        far=float((change[2] - change[-2]).sum()) / (4 * h),
     )
 
 
@@ -175,7 +184,7 @@ def _smooth(steps: list[Step]) -> Slope:
     if _agree(*steps[-2:]):
         best, doubt = len(steps) - 1, float(gaps[-1]) + steps[-1].noise
     s = steps[best]
-    return Slope(s.column, s.value, doubt, s.steepness, s.left, s.right, kink=False)
+    return _slope(steps, s, doubt, kink=False)
 
 
 def _kink(steps: list[Step]) -> Slope | None:
@@ -186,8 +195,14 @@ def _kink(steps: list[Step]) -> Slope | None:
     if len(clear) < 3 or not all(bend / 2 < step.bend < 2 * bend for step in clear):
         return None
     s, last = clear[1:]
-    doubt = s.noise + abs(s.left - last.left) + abs(s.right - last.right)
-    return Slope(s.column, s.value, doubt, s.steepness, s.left, s.right, kink=True)
+    doubt = s.noise + abs(s.low - last.low) + abs(s.high - last.high)
+    return _slope(steps, s, doubt, kink=True)
+
+
+def _slope(steps: list[Step], s: Step, doubt: float, kink: bool) -> Slope:
+    widest = next((step for step in steps if math.isfinite(step.steepness)), s)
+    steepness = max(widest.steepness, s.steepness)
+    return Slope(s.column, s.value, doubt, steepness, s.low, s.high, kink, s.parts)
 
 
 def _hidden_noise(steps: list[Step]) -> np.ndarray:

@@ -58,6 +58,10 @@ class Subject:
             self.note("the pullback changed the value that the function had returned")
         return value, gradients
 
+    def at(self, points: Sequence[np.ndarray]) -> Subject:
+        """The same function at another point."""
+        return Subject(self.form, points, self.labels, self.backend)
+
     def note(self, problem: str) -> None:
         """Remember a problem, once."""
         if problem not in self.problems:
@@ -79,7 +83,7 @@ class Subject:
                 f"the function returned {kind_of(value)} for inputs of {dtype}; an op keeps the "
                 "dtype of its inputs"
             )
-        return np.asarray(self.backend.to_host(value) if hasattr(value, "ndim") else value)
+        return np.array(self.backend.to_host(value) if hasattr(value, "ndim") else value)
 
     def _gradient(self, k: int, gradient: Any, dtype: str) -> np.ndarray:
         """A gradient on the host, if it is an array as it should be."""
@@ -101,10 +105,14 @@ class Subject:
         host = np.array(self.backend.to_host(gradient))
         if not np.isfinite(host).all():
             raise NonFiniteError(
-                f"the gradient of {label} is not finite at this point: "
+                f"the gradient of {label} is not finite at this point{_in_float32(dtype)}: "
                 f"element {_first(~np.isfinite(host))} is {host[~np.isfinite(host)][0]}"
             )
         return host
+
+
+def _in_float32(dtype: str) -> str:
+    return " in float32" if dtype == "float32" else ""
 
 
 def _shape_hint(got: tuple[int, ...], wanted: tuple[int, ...]) -> str:
@@ -130,19 +138,40 @@ def make_subject(
     ------
     DtypeError, ShapeError, NonFiniteError
         An input is not float64, is empty, or is not finite.
+    GraphError
+        There is no function or no input, or the function or the pullback takes others.
     """
     if not callable(function):
-        raise GraphError(f"gradcheck takes a function first, and then its inputs, not {function!r}")
+        raise GraphError(
+            f"gradcheck takes a function first, and then its inputs, not {kind_of(function)}"
+        )
     if not inputs:
         raise GraphError(
             "gradcheck takes the inputs after the function: where is it to be checked?"
         )
     labels = _labels(function, inputs)
+    _must_take(function, inputs, f"the function is given {', '.join(labels)}")
+    if pullback is not None:
+        _must_take(pullback, (None, *inputs), f"the pullback is given g, {', '.join(labels)}")
     points = [_checked_input(x, label) for x, label in zip(inputs, labels, strict=True)]
     backend = next((x.backend for x in inputs if isinstance(x, Tensor)), backends.get())
     with backends.use(backend):
         form = Pair(function, pullback) if pullback else find_form(function, points, backend)
     return Subject(form, points, labels, backend)
+
+
+def _must_take(function: Any, arguments: Sequence[Any], what: str) -> None:
+    if not callable(function):
+        raise GraphError(f"{what}, but is {kind_of(function)} and no function")
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # as for what is written in C
+        return
+    try:
+        signature.bind(*arguments)
+    except TypeError as error:
+        takes = ", ".join(signature.parameters)
+        raise GraphError(f"{what}, but takes ({takes}): {error}") from error
 
 
 def _labels(function: Callable[..., Any], inputs: Sequence[Any]) -> list[str]:
@@ -165,6 +194,8 @@ def _checked_input(x: Any, label: str) -> np.ndarray:
             f"{label} is of {dtype}; gradients are checked in float64: "
             "pass it as .astype('float64')"
         )
+    if x is None:  # of which NumPy would make a NaN
+        raise DtypeError(f"{label} is None, and no array of numbers")
     try:
         host = np.array(array if dtype is None else backends.of(array).to_host(array), "float64")
     except (TypeError, ValueError) as error:

@@ -75,7 +75,7 @@ def order_test(
 ) -> Taylor:
     """The order test along a random direction through all inputs together."""
     rng = stream(seed, "order test")
-    directions = [_direction(rng, x) for x in subject.points]
+    directions = [direction(rng, x) for x in subject.points]
     f = line(subject, directions)
     centre = f(0.0)
     slope = sum(float((g * v).sum()) for g, v in zip(gradients, directions, strict=True))
@@ -92,7 +92,7 @@ def order_test(
     )
 
 
-def _direction(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
+def direction(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
     """Random, of length 1, or in proportion to inputs that are small or large."""
     v = rng.standard_normal(x.shape)
     size = float(np.abs(x).max()) or 1.0
