@@ -121,3 +121,23 @@ def test_autograd_scale_measures_every_size(benchmark):
         "20 faces, s",
     ]
     assert [row["floor"] for row in result["floors"]][-1] == "diamond, ms"
+
+
+@pytest.mark.slow
+def test_gradcheck_strength_counts_every_planted_error_for_every_checker(benchmark):
+    result = benchmark("gradcheck_strength", "--ops", "sqrt", "--seeds", "3")
+    (row,) = result["rows"]
+    assert row["op"] == "sqrt"
+    versions = {row["checker"]: row["version"] for row in result["contestants"]}
+    assert versions.keys() == {"tinyvae", "torch, slow", "torch, fast", "jax"}
+    installed = {name for name, version in versions.items() if version != "not installed"}
+    assert {row["checker"] for row in result["checkers"]} == installed
+    for found in result["checkers"]:
+        assert found["planted"] == found["caught"] + found["missed"] + found["not run"] > 10
+    assert row["pullbacks"] + row["values"] == row["check"] + row["error"] + row["oracle alone"]
+    assert result["floors"][0]["floor"] == "planted errors that nothing catches"
+    assert len(result["systems"]) > 50
+    assert all(row["caught by"] != "nothing" for row in result["systems"])
+    (right,) = result["right"]
+    assert (right["checks"], right["alarms"]) == (9, 0)
+    assert 1.9 < right["slope, low"] <= right["slope, high"] < 2.1

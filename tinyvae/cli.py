@@ -53,6 +53,15 @@ def _png(path: Path | None) -> Path | None:
     return path
 
 
+def _op(name: str | None) -> str | None:
+    if name is not None:
+        from tinyvae.evaluation.proofs import unknown
+
+        if message := unknown(name):
+            raise typer.BadParameter(message)
+    return name
+
+
 EPOCHS = "about 6,000 steps, in 10 to 300 epochs"
 
 RunFolder = Annotated[
@@ -243,9 +252,19 @@ def evaluate(run: RunFolder = None) -> None:
 
 @app.command()
 def check(
+    explain: Annotated[
+        str | None,
+        typer.Option(
+            callback=_op,
+            metavar="NAME",
+            help="Show one derivation or op from its formula to its proof instead.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the points and the upstream gradients.")] = 0,
 ) -> None:
     """Check the gradient of every derivation and op against differences of its value."""
+    if explain is not None:
+        _explain(explain, seed)
     from tinyvae.evaluation.gradients import check_all
 
     table = console.table(
@@ -262,6 +281,15 @@ def check(
         f"[bold red]WRONG: {', '.join(wrong)}[/]" if wrong else f"All {len(rows)} are right."
     )
     raise typer.Exit(1 if wrong else 0)
+
+
+def _explain(name: str, seed: int) -> NoReturn:
+    from tinyvae.evaluation.proofs import explain
+
+    sections, passed = explain(name, seed)
+    for title, text in sections:
+        console.say(f"[bold]{escape(title)}[/]\n{escape(text)}\n")
+    raise typer.Exit(0 if passed else 1)
 
 
 @app.command()

@@ -90,6 +90,11 @@ class Module:
         Tensor([[7.0]])
         """
         own = dict(self.named_parameters())
+        shapes = [parameter.shape for parameter in own.values()]
+        if [tensor.shape for tensor in tensors] != shapes:
+            raise ShapeError(
+                f"the parameters are of shapes {shapes}, not {[t.shape for t in tensors]}"
+            )
         try:
             for name, tensor in zip(own, tensors, strict=True):
                 _put(self, name.split("."), tensor)

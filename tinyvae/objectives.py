@@ -102,8 +102,9 @@ def log_weights(model: EncoderDecoder, x: Tensor, noise: Array) -> Tensor:
     """The logarithms of importance weights, log p(x | z) + log p(z) - log q(z | x), in nats.
 
     With z from q(z | x), the expectation of a weight is p(x), and that of its logarithm is
-    the ELBO. The logarithm of the mean of S weights lies between: the bound of the importance
-    weighted autoencoder (Burda et al., 2015), ``logsumexp(log_weights(...)) - log(S)``.
+    the ELBO. That of the logarithm of the mean of S weights lies between, and is the bound of
+    the importance weighted autoencoder (Burda et al., 2015): ``logsumexp(log_weights(...)) -
+    log(S)``.
 
     Parameters
     ----------

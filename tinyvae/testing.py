@@ -55,7 +55,7 @@ def points(*axes: str, low: float = -3.0, high: float = 3.0) -> SearchStrategy[A
         letters different ones, all above 1, so that no wrong shape passes by broadcasting.
         A ``"1"`` is an axis of that length, and ``""`` a number.
     low, high : float
-        Between which the values lie.
+        Between which the values lie; those of one array differ from each other.
 
     Raises
     ------
@@ -90,6 +90,8 @@ def points(*axes: str, low: float = -3.0, high: float = 3.0) -> SearchStrategy[A
     def of_lengths(lengths: list[int]) -> SearchStrategy[Any]:
         length = dict(zip(letters, lengths, strict=False)) | {"1": 1}
         shapes = [tuple(length[letter] for letter in axis) for axis in axes]
-        return st.tuples(*(arrays(np.float64, shape, elements=values) for shape in shapes))
+        return st.tuples(
+            *(arrays(np.float64, shape, elements=values, unique=True) for shape in shapes)
+        )
 
     return st.permutations(LENGTHS).flatmap(of_lengths)

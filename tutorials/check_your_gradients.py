@@ -28,7 +28,8 @@ print("  ", tv.gradcheck(slipped, x), "\n")
 
 # %% 2. The report names the worst element, both gradients there, and their ratio. Then the
 #    order test: how much of f(x + h v) is left over after f(x) + h (gradient v). That shrinks
-#    with h^2 (slope 2) for a right gradient, and only with h (slope 1) for any other.
+#    with h^2 (slope 2) for a right gradient, and only with h (slope 1) for a wrong one; for a
+#    function that is linear nothing is left over, if the gradient is right.
 #    Where a slip is a usual one, the report says which. A layer that forgets to halve:
 
 

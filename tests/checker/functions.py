@@ -15,6 +15,7 @@ from tinyvae.noise import Noise
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(3, 4)), RNG.normal(size=(3, 4))
+TARGETS = RNG.uniform(0.1, 0.9, (3, 4))
 
 
 class Smooth(NamedTuple):

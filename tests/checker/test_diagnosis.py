@@ -150,10 +150,8 @@ OF_ONE = {
         lambda g, x: np.where(x < 0, 1.3, 2) * g * x,
         "branch: it is wrong where argument 0 (x) is n",
     ),
-    "an input lost": square(lambda g, x: 2 * g, "noise: the factor argument 0 (x) is missing"),
-    "an input too often": square(
-        lambda g, x: 2 * g * x * x, "input factor: off by the factor argument 0 (x)"
-    ),
+    "an input lost": square(lambda g, x: 2 * g, "input factor: the factor x is missing"),
+    "an input too often": square(lambda g, x: 2 * g * x * x, "input factor: off by the factor x"),
     "kl without its -1": Slip(
         lambda v: (np.exp(v) - 1 - v) / 2,
         lambda g, v: (g * (np.exp(v) - 1) / 2,),
@@ -173,31 +171,36 @@ OF_TWO = {
 
 OF_SIGMA = {
     "variance for sigma": sample(
-        lambda g, m, v, n: g * np.exp(v) * n / 2, "sigma: off by the factor exp(argument 1 (v) / 2)"
+        lambda g, m, v, n: g * np.exp(v) * n / 2, "sigma or exponent: off by the factor exp(v / 2)"
     ),
     "sigma dropped": sample(
-        lambda g, m, v, n: g * n / 2, "sigma: off by the factor exp(-argument 1 (v) / 2)"
+        lambda g, m, v, n: g * n / 2, "sigma or exponent: off by the factor exp(-v / 2)"
     ),
     "1/sigma for sigma": sample(
-        lambda g, m, v, n: g * np.exp(-v / 2) * n / 2, "sigma: off by the factor exp(-argument 1"
+        lambda g, m, v, n: g * np.exp(-v / 2) * n / 2,
+        "sigma or exponent: off by the factor exp(-v)",
     ),
     "v for a log of sigma": sample(
         lambda g, m, v, n: g * np.exp(v / 2) * n, "factor 2 everywhere: a 1/2 is missing"
     ),
     "noise dropped": sample(
-        lambda g, m, v, n: g * np.exp(v / 2) / 2, "noise: the factor argument 2 (noise) is missing"
+        lambda g, m, v, n: g * np.exp(v / 2) / 2, "noise: the factor noise is missing"
     ),
     "sigma of the noise": sample(
-        lambda g, m, v, n: g * np.exp(v), "sigma: off by the factor exp(argument 1 (v) / 2)", 2
+        lambda g, m, v, n: g * np.exp(v), "sigma or exponent: off by the factor exp(v / 2)", 2
     ),
 }
 
 OF_PRECISION = {
     "1/sigma for 1/variance": precision(
-        lambda g, x, v: g * x * np.exp(-v / 2), "sigma: off by the factor exp(argument 1 (v) / 2)"
+        lambda g, x, v: g * x * np.exp(-v / 2), "sigma or exponent: off by the factor exp(v / 2)"
     ),
-    "variance dropped": precision(lambda g, x, v: g * x, "sigma: off by the factor exp(argument 1"),
-    "variance for 1/variance": precision(lambda g, x, v: g * x * np.exp(v), "sigma: off by the"),
+    "variance dropped": precision(
+        lambda g, x, v: g * x, "sigma or exponent: off by the factor exp("
+    ),
+    "variance for 1/variance": precision(
+        lambda g, x, v: g * x * np.exp(v), "sigma or exponent: off by the"
+    ),
 }
 
 
@@ -253,15 +256,15 @@ def kl_of_variance(wrong, said):
 OF_KL = {
     "sigma for the variance": kl_of_variance(
         lambda g, v: g[:, None] * (np.exp(v / 2) - 1) / 2,
-        "sigma: it is the right gradient at argument 0 (v) / 2",
+        "sigma or scale: it is the right gradient at v / 2",
     ),
     "the variance squared": kl_of_variance(
         lambda g, v: g[:, None] * (np.exp(2 * v) - 1) / 2,
-        "sigma: it is the right gradient at argument 0 (v) times 2",
+        "sigma or scale: it is the right gradient at v times 2",
     ),
     "the precision": kl_of_variance(
         lambda g, v: g[:, None] * (np.exp(-v) - 1) / 2,
-        "sigma: off by the factor -1 exp(-argument 0 (v))",
+        "sigma or exponent: off by the factor -1 exp(-v)",
     ),
 }
 

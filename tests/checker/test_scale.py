@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from functions import SMOOTH, X, drawn, fan, planted, verdicts
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tinyvae.autograd import OPS, Tensor, derivations, ops
@@ -33,6 +33,7 @@ WRONG = {
 }
 
 
+@settings(max_examples=30)
 @given(st.sampled_from(sorted(WRONG)), seeds, scales, scales)
 def test_a_wrong_gradient_is_wrong_whatever_the_loss_is_multiplied_by(error, seed, scale, other):
     x = np.random.default_rng(seed).uniform(0.1, 2, (3, 4))
@@ -51,7 +52,10 @@ def test_a_wrong_gradient_is_wrong_whatever_the_loss_is_multiplied_by(error, see
     assert one.arguments[0].error == pytest.approx(two.arguments[0].error, rel=1e-6)
 
 
+@settings(max_examples=100)
 @given(st.sampled_from(sorted(SMOOTH)), st.floats(0.01, 1), seeds, st.integers(-10, 10))
+@example("exp", 1.0, 0, -9)
+@example("exp", 1.0, 0, -6)
 def test_a_verdict_does_not_depend_on_the_scale_of_the_input(name, share, seed, exponent):
     function, scale = SMOOTH[name], 10.0**exponent
     spread = np.random.default_rng(seed).uniform(0.9, 1, 3) * share
@@ -102,52 +106,47 @@ RNG = np.random.default_rng(0)
 LOGITS, TARGETS = RNG.normal(0, 2, (BATCH, PIXELS)), RNG.uniform(0.1, 0.9, (BATCH, PIXELS))
 
 
-def mean_loss(pull):
+def mean_loss(pull, scale=1.0):
     """Cross-entropy averaged over all the pixels of a batch, with a gradient for its logits."""
     value = derivations.bernoulli_cross_entropy.bare
-    ce = planted(lambda x, t: value(x, t)[0], pull, lambda x, t, g: -g[:, None] * x)
-    return lambda logits, targets: ce(logits, targets).mean() / PIXELS
+    cross_entropy = planted(
+        lambda x: value(x, ops.namespace(x).asarray(TARGETS))[0], lambda x, g: pull(x, g[:, None])
+    )
+    return lambda logits: cross_entropy(logits).mean() * (scale / PIXELS)
 
 
-def right(x, t, g):
-    return g[:, None] * (ops.logistic(x) - t)
+def right(x, g):
+    return g * (ops.logistic(x) - TARGETS)
 
 
-def one_pixel(x, t, g):
-    off = right(x, t, g)
+def one_pixel(x, g):
+    off = right(x, g)
     off[40, 300] *= 1.01
     return off
 
 
 ERRORS = {
-    "zero": lambda x, t, g: 0 * x,
-    "a factor": lambda x, t, g: 1.001 * right(x, t, g),
-    "1/B once more": lambda x, t, g: right(x, t, g) / BATCH,
-    "one row": lambda x, t, g: right(x, t, g) * np.where(np.arange(BATCH) == 5, 1.01, 1)[:, None],
+    "zero": lambda x, g: 0 * x,
+    "a factor": lambda x, g: 1.001 * right(x, g),
+    "1/B once more": lambda x, g: right(x, g) / BATCH,
+    "one row": lambda x, g: right(x, g) * np.where(np.arange(BATCH) == 5, 1.01, 1)[:, None],
     "one pixel": one_pixel,
 }
 
 
-def test_a_mean_over_a_real_batch_passes():
-    report = gradcheck(mean_loss(right), LOGITS, TARGETS)
+@pytest.mark.parametrize("scale", [1e-8, 1.0])
+def test_a_mean_over_a_real_batch_passes(scale):
+    report = gradcheck(mean_loss(right, scale), LOGITS)
     assert report
-    assert max(argument.error for argument in report.arguments) < 1e-12
+    assert report.arguments[0].error < 1e-12
 
 
 @pytest.mark.parametrize("error", ERRORS)
 def test_an_error_under_a_mean_over_a_real_batch_is_found(error):
-    report = gradcheck(mean_loss(ERRORS[error]), LOGITS, TARGETS)
-    assert verdicts(report) == ["WRONG", "right"]
+    report = gradcheck(mean_loss(ERRORS[error], 1e-8), LOGITS)
+    assert verdicts(report) == ["WRONG"]
     if error == "one pixel":
         assert report.arguments[0].index == (40, 300)
-
-
-@pytest.mark.parametrize("scale", [1e-8])
-def test_and_so_it_is_whatever_the_mean_is_multiplied_by(scale):
-    loss, wrong = mean_loss(right), mean_loss(one_pixel)
-    assert gradcheck(lambda x, t: loss(x, t) * scale, LOGITS[:8], TARGETS[:8])
-    x, t = LOGITS[:, :], TARGETS[:, :]
-    assert verdicts(gradcheck(lambda x, t: wrong(x, t) * scale, x, t)) == ["WRONG", "right"]
 
 
 # Gradients that are lost in round-off

@@ -109,7 +109,7 @@ def test_round_off_inside_a_function_makes_no_right_gradient_wrong(seed):
         seed=seed,
     )
     assert report
-    assert "wrong" not in report.taylor.verdict
+    assert "gradient is wrong" not in str(report)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -122,7 +122,7 @@ def test_kinks_that_the_steps_cross_make_no_right_gradient_wrong(seed):
         seed=seed,
     )
     assert report
-    assert "wrong" not in report.taylor.verdict
+    assert "gradient is wrong" not in str(report)
 
 
 # As a table

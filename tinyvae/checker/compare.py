@@ -20,6 +20,9 @@ BLOCKS = 8
 ROUGH = 1e-4  # doubt about the differences, relative to the gradient, that makes them useless
 NEAR = 1e-3  # how far off a large input is moved, relatively, where it lies on kinks
 NEARBY = "there are kinks here, so that it was checked a little off them"
+LOST = 100  # times its round-off, below which nothing of a gradient may be left
+FAINT = 1e-4  # of what is allowed: an error in a block that is worth a closer look
+SHAKE = 1e-14  # which alters the last bits of a number
 NEGLIGIBLE = 1e-6  # round-off, relative to the largest gradient, below which an element may be
 TINY = 1e-30  # beside how steep the value is: no more than the complex step's own error
 FLOOR = 1e-11  # round-off of a gradient, relative to its largest element
@@ -30,6 +33,7 @@ class Probe:
     """One direction: the gradient along it, by the pullback and by the oracles."""
 
     index: tuple[int, ...]
+    direction: np.ndarray
     got: float
     slope: Slope
     complex_value: np.ndarray | None
@@ -59,12 +63,15 @@ class Argument:
         f = line(self.subject, directions)
         slope = central_differences(f, self.upstream, float(moved.max()))
         got = float((self.gradients[self.k] * direction).sum())
-        return Probe(index, got, slope, self.complex_value(direction))
+        return Probe(index, direction, got, slope, self.complex_value(direction))
 
     def complex_value(self, direction: np.ndarray) -> np.ndarray | None:
         """The value a complex step away; None where the function has none of the right shape."""
         value = complex_step(self.subject, self._only(direction)) if self.analytic else None
-        return value if value is not None and value.shape == self.upstream.shape else None
+        if value is None or value.shape != self.upstream.shape:
+            return None
+        # a value with an imaginary part of its own has none to spare
+        return value if np.nan_to_num(np.abs(value.imag)).max() < math.sqrt(twin.STEP) else None
 
     def _only(self, direction: np.ndarray) -> list[np.ndarray | None]:
         return [direction if k == self.k else None for k in range(len(self.subject.points))]
@@ -94,28 +101,31 @@ class Argument:
 class Judgement:
     """Probes of one argument, judged together: errors count relative to the largest gradient."""
 
-    def __init__(self, probes: Sequence[Probe], argument: Argument) -> None:
+    def __init__(self, probes: Sequence[Probe], argument: Argument, noise: float = 0.0) -> None:
         self.probes = probes
         upstream = argument.upstream
         self.got = np.array([p.got for p in probes])
         self.fd = np.array([p.slope.value for p in probes])
         self.cs = np.array([argument.complex_slope(p.complex_value) for p in probes])
         self.doubt = np.array([p.slope.doubt for p in probes])
-        size = max(_largest(self.got), _largest(self.fd), _largest(self.cs))
+        size = max(map(_largest, (argument.gradients[argument.k], self.fd, self.cs)))
         self.scale = max(size, *(p.slope.steepness for p in probes)) or 1.0
         self.kinks = np.array([p.slope.kink for p in probes])
         self.known = np.isfinite(self.cs) & ~self.kinks
         by_differences = np.where(self.kinks, self._allowed_slope(), self.fd)
         self.oracle = np.where(self.known, self.cs, by_differences)
         self.error = np.abs(self.got - self.oracle)
-        self.largest = np.maximum(np.abs(self.got), np.abs(self.oracle))
+        surely = np.nan_to_num(np.abs(self.fd) - 3 * self.doubt, nan=0.0, neginf=0.0)
+        self.largest = np.maximum.reduce([np.abs(self.got), np.abs(self.oracle), surely])
         self.slack = argument.tolerance * self.largest + FLOOR * size + TINY * self.scale
-        self.allowed = self.slack + np.where(self.known, 0.0, 3 * self.doubt)
-        sure = self.known | (self.doubt <= max(argument.round_off, ROUGH * self.scale))
-        self.lost = (self.largest <= argument.round_off) & sure & ~self.kinks
         # what is lost in round-off is as good as right only beside gradients far above it: else a
         # large constant in the value would let every wrong gradient pass
-        self.negligible = argument.round_off <= NEGLIGIBLE * size
+        lost = LOST * argument.round_off
+        self.negligible = lost <= NEGLIGIBLE * size
+        self.slack += noise + (argument.round_off if self.negligible else 0.0)
+        self.allowed = self.slack + np.where(self.known, 0.0, 3 * self.doubt)
+        sure = self.known | (self.doubt <= max(lost, ROUGH * self.scale))
+        self.lost = (self.largest <= lost) & sure & ~self.kinks
         alone = np.array([p.slope.parts == 1 for p in probes])
         self.blurred = self.kinks & ~(alone & (upstream.shape == argument.point.shape))
 
@@ -131,7 +141,7 @@ class Judgement:
     def in_conflict(self) -> np.ndarray:
         """Where the oracles disagree with each other, more than the differences are in doubt."""
         apart = np.abs(self.cs - self.fd) > self.slack + 3 * self.doubt
-        return np.asarray(self.known & apart & ~self.lost)
+        return np.asarray(self.known & apart)
 
     def _allowed_slope(self) -> np.ndarray:
         """The nearest of the slopes that a kink allows: those between the one-sided ones."""
@@ -171,7 +181,21 @@ def _judge(probes: list[Probe], argument: Argument) -> Judgement:
     if judged.in_conflict().any() and argument.analytic:
         argument.drop_complex_step_if_not_analytic(probes[int(judged.in_conflict().argmax())])
         judged = Judgement(probes, argument)
+    if (judged.lost & judged.known & (judged.verdicts() != RIGHT)).any():
+        judged = Judgement(probes, argument, _noise_of_complex_step(judged, argument))
     return judged
+
+
+def _noise_of_complex_step(judged: Judgement, argument: Argument) -> float:
+    """How far it moves with the last bits of the inputs: all the way where terms cancel to 0."""
+    rng = stream(0, "last bits of the inputs")
+    noise = 0.0
+    for _ in range(3):
+        shaken = [x * (1 + SHAKE * rng.uniform(-1, 1, x.shape)) for x in argument.subject.points]
+        there = replace(argument, subject=argument.subject.at(shaken))
+        moved = [there.complex_slope(there.complex_value(p.direction)) for p in judged.probes]
+        noise = max(noise, 10 * _largest((np.array(moved) - judged.cs)[judged.lost]))
+    return noise if noise >= _largest(judged.cs[judged.lost]) else 0.0
 
 
 def _check_large(argument: Argument, rng: np.random.Generator) -> ArgumentReport:
@@ -179,11 +203,13 @@ def _check_large(argument: Argument, rng: np.random.Generator) -> ArgumentReport
     block = np.arange(argument.point.size)
     directions = [_through(argument, block, rng) for _ in range(2)]
     judged, note = _judge([argument.probe(d) for d in directions], argument), ""
-    if judged.kinks.any() or (judged.verdicts() != RIGHT).any():
-        nearby = _nearby(argument, rng)
-        again = _judge([nearby.probe(d) for d in directions], nearby)
-        if judged.kinks.any() or (again.verdicts() == RIGHT).all():
-            argument, judged, note = nearby, again, NEARBY
+    if judged.kinks.any():
+        zeros = _elements(argument, np.flatnonzero(argument.point == 0)[: 2 * BLOCKS])
+        at_zero = _judge(zeros, argument) if zeros else None
+        if at_zero and WRONG in at_zero.verdicts():
+            return _report(at_zero, argument, len(zeros))
+        argument, note = _nearby(argument, rng), NEARBY
+        judged = _judge([argument.probe(d) for d in directions], argument)
     verdicts, count = list(judged.verdicts()), len(directions)
     while len(block) > 2 * BLOCKS:
         blocks = np.array_split(block, BLOCKS)
@@ -192,11 +218,16 @@ def _check_large(argument: Argument, rng: np.random.Generator) -> ArgumentReport
         worst, count = judged.worst(), count + len(probes)
         verdicts.append(judged.verdicts()[worst])
         block = blocks[worst]
-        if verdicts[-1] == RIGHT:
+        if judged.error[worst] <= FAINT * judged.allowed[worst]:
             block = _largest_of(argument, block)
-    elements = [tuple(map(int, np.unravel_index(i, argument.point.shape))) for i in block]
-    judged = _judge([argument.element(index) for index in elements], argument)
-    return _report(judged, argument, count + len(elements), verdicts, note)
+    judged = _judge(_elements(argument, block), argument)
+    return _report(judged, argument, count + len(block), verdicts, note)
+
+
+def _elements(argument: Argument, places: np.ndarray) -> list[Probe]:
+    """The probes of elements, by their places in row-major order."""
+    indices = (np.unravel_index(int(i), argument.point.shape) for i in places)
+    return [argument.element(tuple(map(int, index))) for index in indices]
 
 
 def _nearby(argument: Argument, rng: np.random.Generator) -> Argument:
@@ -262,6 +293,8 @@ def _report(
 def _notes(judged: Judgement, i: int, verdict: str) -> Iterator[str]:
     if verdict == CANNOT_TELL and judged.blurred[i]:
         yield "kinks of several terms may meet here: check at another point"
+    elif verdict == CANNOT_TELL and judged.lost[i]:
+        yield "the gradient is lost in the round-off of the value: check at another point"
     elif verdict == CANNOT_TELL and judged.known[i]:
         yield (
             f"the oracle is in doubt: the complex step says {judged.cs[i]:.10g}, the differences "
@@ -284,20 +317,19 @@ def _diagnosis(judged: Judgement, argument: Argument, small: bool) -> str:
         argument.upstream,
         argument.subject.points,
         argument.subject.labels,
-        argument.gradients,
-        lambda points: _by_complex_step(argument, points),
+        lambda points, k: _by_complex_step(argument, points, k),
     )
     return diagnose(wrong) if small else diagnose_part(wrong)
 
 
-def _by_complex_step(argument: Argument, points: Sequence[np.ndarray]) -> np.ndarray:
-    """The right gradient at other points; NaN where there is none."""
-    there = replace(argument, subject=argument.subject.at(points))
+def _by_complex_step(argument: Argument, points: Sequence[np.ndarray], k: int) -> np.ndarray:
+    """The right gradient of input k at other points; NaN where there is none."""
+    there = replace(argument, subject=argument.subject.at(points), k=k)
     slopes = [
         there.complex_slope(there.complex_value(there.unit(index)))
-        for index in np.ndindex(argument.point.shape)
+        for index in np.ndindex(there.point.shape)
     ]
-    return np.reshape(slopes, argument.point.shape)
+    return np.reshape(slopes, there.point.shape)
 
 
 def jacobian(judged: Judgement) -> np.ndarray:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+NEARLY = "nearly: right to five digits; an epsilon, a rounded constant, a difference quotient?"
 CLOSE = 1e-5  # to how many digits a gradient must look like the slip
 NUMBERS = (1.0, -1.0, 0.5, -0.5, 2.0, -2.0)
 
@@ -28,10 +29,8 @@ class Wrong:
     upstream : array of the value's shape
     points, labels : list
         All inputs, and what to call them.
-    others : list of arrays
-        The gradients of all inputs, by their pullbacks.
     elsewhere : callable
-        From other points to the right gradient there.
+        From other points, and the number of an input, to the right gradient of that input there.
     """
 
     argument: int
@@ -41,8 +40,7 @@ class Wrong:
     upstream: np.ndarray
     points: Sequence[np.ndarray]
     labels: Sequence[str]
-    others: Sequence[np.ndarray]
-    elsewhere: Callable[[Sequence[np.ndarray]], np.ndarray]
+    elsewhere: Callable[[Sequence[np.ndarray], int], np.ndarray]
 
     def pulled(self, upstream: np.ndarray) -> np.ndarray:
         """The right gradient for another upstream."""
@@ -58,12 +56,15 @@ class Wrong:
 def diagnose(wrong: Wrong) -> str:
     """The first slip of the table that this gradient looks like, in words."""
     with np.errstate(all="ignore"):
+        if alike(wrong.got, wrong.right):
+            return _factor(wrong) or _part(wrong) or NEARLY
         return next(filter(None, (slip(wrong) for slip in SLIPS)), "no usual slip")
 
 
 def diagnose_part(wrong: Wrong) -> str:
     """The same where only some elements of ``got`` and ``right`` are known, end to end."""
-    return _zero(wrong) or _sign(wrong) or _factor(wrong)
+    slip = _zero(wrong) or _sign(wrong) or _factor(wrong)
+    return slip or "which slip it is, a check at up to 100 elements may tell"
 
 
 def alike(a: np.ndarray, b: np.ndarray) -> bool:
@@ -95,9 +96,11 @@ def _upstream(w: Wrong) -> str:
 
 
 def _swapped(w: Wrong) -> str:
-    for k, (other, label) in enumerate(zip(w.others, w.labels, strict=True)):
-        if k != w.argument and (alike(w.got, other) or alike(-w.got, other)):
-            return f"swapped: it is the gradient of {label}, up to its sign"
+    for k, label in enumerate(w.labels):
+        if k != w.argument and w.points[k].shape == w.got.shape:
+            other = w.elsewhere(w.points, k)
+            if alike(w.got, other) or alike(-w.got, other):
+                return f"swapped: it is the gradient of {label}, up to its sign"
     return ""
 
 
@@ -119,25 +122,31 @@ def _factor(w: Wrong) -> str:
 
 def _meaning(w: Wrong, ratio: float) -> str:
     """Where a constant factor may come from."""
-    for n, which in _lengths(w):
-        if n > 1 and math.isclose(abs(ratio), n, rel_tol=CLOSE):
+    if w.right.size > 1 and not any(np.ptp(x) for x in w.points):
+        return ": all elements are alike here, another point tells more"
+    for n, which in () if _is_elementwise(w) else _lengths(w):
+        if math.isclose(ratio, n, rel_tol=CLOSE):
             return f": {n} is {which}; is a mean taken for a sum?"
-        if n > 1 and math.isclose(abs(ratio), 1 / n, rel_tol=CLOSE):
+        if math.isclose(ratio, 1 / n, rel_tol=CLOSE):
             return f": 1/{n}, where {n} is {which}; is a sum taken for a mean, or a mean twice?"
     usual = {2: "a 1/2 is missing", 0.5: "a factor 2 is missing, as from a square"}
     return next((f": {s}" for n, s in usual.items() if math.isclose(abs(ratio), n)), "")
 
 
 def _lengths(w: Wrong) -> Iterator[tuple[int, str]]:
+    """Those above 2: a factor of 2 is more likely from a square."""
     point = w.points[w.argument]
-    for axis, n in enumerate(point.shape):
-        if n != 2:  # a factor of 2 is more likely from a square
-            yield n, f"the length of its axis {axis}"
-    yield point.size, "its number of elements"
-    for axis, n in enumerate(w.upstream.shape):
-        if n != 2:
-            yield n, f"the length of the value's axis {axis}"
-    yield w.upstream.size, "the value's number of elements"
+    found = [(n, f"the length of its axis {axis}") for axis, n in enumerate(point.shape)]
+    found += [(point.size, "its number of elements")]
+    found += [(n, f"the length of the value's axis {k}") for k, n in enumerate(w.upstream.shape)]
+    found += [(w.upstream.size, "the value's number of elements")]
+    return ((n, which) for n, which in found if n > 2)
+
+
+def _is_elementwise(w: Wrong) -> bool:
+    """Whether each element of the value depends on one element of the input, in order."""
+    rows, columns = w.jacobian.shape
+    return rows == columns > 1 and not (w.jacobian - np.diag(np.diag(w.jacobian))).any()
 
 
 def _broadcast(w: Wrong) -> str:
@@ -177,9 +186,9 @@ def _reordered(got: np.ndarray, right: np.ndarray, axis: int) -> bool:
 
 def _diagonal(w: Wrong) -> str:
     rows, columns = w.jacobian.shape
-    if rows != columns or not alike(
-        w.got.reshape(-1), np.diag(w.jacobian) * w.upstream.reshape(-1)
-    ):
+    if rows != columns or _is_elementwise(w):
+        return ""
+    if not alike(w.got.reshape(-1), np.diag(w.jacobian) * w.upstream.reshape(-1)):
         return ""
     return "diagonal: only dy_i/dx_i is there; the elements of y depend on other x_j too"
 
@@ -225,7 +234,8 @@ def _input_factor(w: Wrong) -> str:
     for (x, label), (text, function) in itertools.product(_fitting(w), SHAPES.items()):
         for number in NUMBERS:
             if alike(w.got, number * function(x) * w.right):
-                return _factor_words(text, label, number)
+                own = label == w.labels[w.argument]
+                return _factor_words(text, bare_name(label), number, own)
     return ""
 
 
@@ -234,24 +244,30 @@ def _another_scale(w: Wrong) -> str:
     for k, label in enumerate(w.labels):
         for text, factor in (("/ 2", 0.5), ("times 2", 2.0), ("with its sign flipped", -1.0)):
             points = [factor * x if j == k else x for j, x in enumerate(w.points)]
-            if alike(w.got, w.elsewhere(points)):
+            if alike(w.got, w.elsewhere(points, w.argument)):
                 return (
-                    f"sigma: it is the right gradient at {label} {text}, as when sigma, sigma "
-                    "squared and the log of it are mixed up"
+                    f"sigma or scale: it is the right gradient at {bare_name(label)} {text}, as "
+                    "when sigma, sigma squared and the log of it are mixed up"
                 )
     return ""
 
 
-def _factor_words(text: str, label: str, number: float) -> str:
-    what = f"{'' if number == 1 else f'{number:g} '}{text.format(label)}"
+def _factor_words(text: str, name: str, number: float, own: bool) -> str:
+    what = f"{'' if number == 1 else f'{number:g} '}{text.format(name)}"
     if "exp" in text:
         return (
-            f"sigma: off by the factor {what}, as when sigma, sigma squared and the log of it are "
-            "mixed up, or the sign of an exponent is lost"
+            f"sigma or exponent: off by the factor {what}, as when sigma, sigma squared and the "
+            "log of it are mixed up, or the sign of an exponent is lost"
         )
     if "1 /" in text:
-        return f"noise: the factor {label} is missing ({what}), as when the noise is dropped"
+        missing = f"the factor {'' if number == 1 else f'{1 / number:g} '}{name} is missing"
+        return f"input factor: {missing}" if own else f"noise: {missing}, as when noise is dropped"
     return f"input factor: off by the factor {what}"
+
+
+def bare_name(label: str) -> str:
+    """``x`` of ``argument 0 (x)``."""
+    return label.partition("(")[2].rstrip(")") or label
 
 
 def _fitting(w: Wrong) -> Iterator[tuple[np.ndarray, str]]:
@@ -270,7 +286,10 @@ def _term(w: Wrong) -> str:
     """A number times g, or an input times g, is added or left out."""
     extra = w.got - w.right
     upstreams = [g for g in (w.upstream, w.upstream[..., None]) if _fits(g, extra)]
-    factors = [(np.ones_like(extra), ""), *((x, f"{label} ") for x, label in _fitting(w))]
+    factors = [
+        (np.ones_like(extra), ""),
+        *((x, f"{bare_name(label)} ") for x, label in _fitting(w)),
+    ]
     for g, number, (x, label) in itertools.product(upstreams, NUMBERS, factors):
         if alike(extra, number * g * x):
             return f"term: {number:g} {label}g is too much"
@@ -284,13 +303,13 @@ SLIPS: tuple[Callable[[Wrong], str], ...] = (
     _broadcast,
     _transposed,
     _factor,
-    _swapped,
     _permuted,
     _diagonal,
     _input_factor,
+    _swapped,
+    _branch,
     _another_scale,
     _term,
-    _branch,
     _part,
 )
 """The table of usual slips, the more particular ones first."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -61,27 +62,78 @@ class Slope:
 
 @dataclass(frozen=True)
 class Step:
-    """What a step of one size shows.
+    """What steps of h to both sides show.
 
-    ``noise`` is round-off, ``floor`` that part of it which smaller steps cannot lessen; ``near``
-    and ``far`` are the slopes over h and over 2h.
+    Attributes
+    ----------
+    h : float
+    size : float
+        Of the inputs that are moved.
+    upstream : array
+    values : dict of arrays
+        The function's, at -2h, -h, 0, h and 2h, by the multiple of h.
     """
 
+    h: float
     size: float
-    column: np.ndarray
-    value: float
-    noise: float
-    floor: float
-    steepness: float
-    low: float
-    high: float
-    parts: int
-    near: float
-    far: float
+    upstream: np.ndarray
+    values: dict[int, np.ndarray]
+
+    @cached_property
+    def column(self) -> np.ndarray:
+        """The slope of every element of the value, with an error of order h^4."""
+        v = self.values
+        return np.asarray((8 * (v[1] - v[-1]) - (v[2] - v[-2])) / (12 * self.h))
+
+    @cached_property
+    def value(self) -> float:
+        """The slope."""
+        return float((self.upstream * self.column).sum())
+
+    @cached_property
+    def change(self) -> dict[int, np.ndarray]:
+        """From the centre to every place, weighted."""
+        return {k: self.upstream * (v - self.values[0]) for k, v in self.values.items()}
+
+    @cached_property
+    def steepness(self) -> float:
+        """How much the value changes over all of it."""
+        sums = [float(change.sum()) for change in self.change.values()]
+        return (max(sums) - min(sums)) / (4 * self.h)
+
+    @cached_property
+    def noise(self) -> float:
+        """The round-off in the slope."""
+        return self._height(1) + EPSILON * self.steepness * self.size / self.h
+
+    @cached_property
+    def floor(self) -> float:
+        """That part of it which smaller steps do not lessen."""
+        return self._height(0)
+
+    def _height(self, place: int) -> float:
+        return 4 * EPSILON * float(np.abs(self.upstream * self.values[place]).sum()) / self.h
+
+    @cached_property
+    def sides(self) -> tuple[np.ndarray, np.ndarray]:
+        """The lower and the higher of the one-sided slopes, of every element of the value."""
+        c = self.change
+        left, right = ((4 * c[k] - c[2 * k]) / (2 * k * self.h) for k in (-1, 1))
+        return np.minimum(left, right), np.maximum(left, right)
+
+    @cached_property
+    def low(self) -> float:
+        """Their sum, of the lower ones."""
+        return float(self.sides[0].sum())
+
+    @cached_property
+    def high(self) -> float:
+        """And of the higher ones."""
+        return float(self.sides[1].sum())
 
     @property
     def bend(self) -> float:
-        """By how much the one-sided slopes differ: at a kink the same for every small step."""
+        """By how much they differ: at a kink by the same for every small step."""
         return self.high - self.low
 
     @property
@@ -90,9 +142,16 @@ class Step:
         return self.bend > BENT * self.steepness + 10 * self.noise
 
     @property
+    def parts(self) -> int:
+        """In how many elements of the value they differ."""
+        low, high = self.sides
+        return int((high - low > 1e-3 * self.bend).sum())
+
+    @cached_property
     def claim(self) -> float:
-        """How far off its slope may well be."""
-        return self.bend + abs(self.near - self.far) + self.noise
+        """How far off the slope may well be: what it is over h and over 2h differs too."""
+        near, far = ((self.change[k] - self.change[-k]).sum() / (2 * k * self.h) for k in (1, 2))
+        return self.bend + abs(float(near - far)) + self.noise
 
 
 def line(subject: Subject, directions: Sequence[np.ndarray | None]) -> Line:
@@ -116,45 +175,19 @@ def central_differences(f: Line, upstream: np.ndarray, size: float) -> Slope:
     steps: list[Step] = []
     with np.errstate(all="ignore"):  # a step may leave the domain, as of log
         centre = f(0.0)
-        height = 4 * EPSILON * float(np.abs(upstream * centre).sum())
         for h in _sizes(size):
-            steps.append(_five_points(f, centre, upstream, h, size, height))
+            values = {k: f(k * h) if k else centre for k in range(-2, 3)}
+            steps.append(Step(h, size, upstream, values))
             if len(steps) > 1 and (_agree(*steps[-2:]) or _lost(*steps[-2:])):
                 break
-    steps = _that_move(steps)
-    return _kink(steps) or _smooth(steps)
+        steps = _that_move(steps)
+        return _kink(steps) or _smooth(steps)
 
 
 def _sizes(size: float) -> list[float]:
     """In proportion to large inputs; to small ones too, after steps that suit a size of 1."""
     unit = max(1.0, size / 100)
     return [h * unit for h in STEPS] + [h * size for h in STEPS[:3] if 0 < h * size < SMALLEST]
-
-
-def _five_points(
-    f: Line, centre: np.ndarray, upstream: np.ndarray, h: float, size: float, height: float
-) -> Step:
-    values = {s: f(s * h) for s in (-2, -1, 1, 2)}
-    column = (8 * (values[1] - values[-1]) - (values[2] - values[-2])) / (12 * h)
-    change = {s: upstream * (v - centre) for s, v in values.items()}
-    sides = [(4 * change[s] - change[2 * s]) / (2 * s * h) for s in (-1, 1)]
-    bends = np.abs(sides[1] - sides[0])
-    spread = [0.0, *(float(c.sum()) for c in change.values())]
-    steepness = (max(spread) - min(spread)) / (4 * h)
-    around = 4 * EPSILON * float(np.abs(upstream * values[1]).sum())
-    return Step(
-        size=h,
-        column=column,
-        value=float((upstream * column).sum()),
-        noise=(around + EPSILON * steepness * size) / h,
-        floor=height / h,
-        steepness=steepness,
-        low=float(np.minimum(*sides).sum()),
-        high=float(np.maximum(*sides).sum()),
-        parts=int((bends > 1e-3 * bends.sum()).sum()),
-        near=float((change[1] - change[-1]).sum()) / (2 * h),
-        far=float((change[2] - change[-2]).sum()) / (4 * h),
-    )
 
 
 def _agree(a: Step, b: Step) -> bool:
@@ -183,8 +216,7 @@ def _smooth(steps: list[Step]) -> Slope:
     best, doubt = int(doubts.argmin()), float(doubts.min())
     if _agree(*steps[-2:]):
         best, doubt = len(steps) - 1, float(gaps[-1]) + steps[-1].noise
-    s = steps[best]
-    return _slope(steps, s, doubt, kink=False)
+    return _slope(steps, steps[best], doubt, kink=False)
 
 
 def _kink(steps: list[Step]) -> Slope | None:
@@ -200,8 +232,8 @@ def _kink(steps: list[Step]) -> Slope | None:
 
 
 def _slope(steps: list[Step], s: Step, doubt: float, kink: bool) -> Slope:
-    widest = next((step for step in steps if math.isfinite(step.steepness)), s)
-    steepness = max(widest.steepness, s.steepness)
+    around = (step for step in steps if step.h <= STEPS[0] * step.size or not step.size)
+    steepness = max(next(around, s).steepness, s.steepness)
     return Slope(s.column, s.value, doubt, steepness, s.low, s.high, kink, s.parts)
 
 
@@ -210,8 +242,8 @@ def _hidden_noise(steps: list[Step]) -> np.ndarray:
 
     It shows where smaller steps differ by more than both of them would explain.
     """
-    sizes = np.array([step.size for step in steps])
-    noise = [(abs(a.value - b.value) - a.claim - b.noise) * b.size for a, b in pairwise(steps)]
+    sizes = np.array([step.h for step in steps])
+    noise = [(abs(a.value - b.value) - a.claim - b.noise) * b.h for a, b in pairwise(steps)]
     told = np.nan_to_num([*noise, 0.0], nan=0.0, posinf=0.0, neginf=0.0)
     return np.asarray(np.maximum.accumulate(told[::-1])[::-1].clip(0) / sizes)
 

@@ -51,7 +51,8 @@ class Subject:
             None if not want else self._gradient(k, got, dtype)
             for k, (want, got) in enumerate(zip(wanted, back(g), strict=True))
         ]
-        self._note_changes(arrays, "the pullback")
+        if not any("the function changed" in problem for problem in self.problems):
+            self._note_changes(arrays, "the pullback")
         if not np.array_equal(self.backend.to_host(g), upstream.astype(dtype)):
             self.note("the pullback changed the upstream gradient g that it was handed")
         if not np.array_equal(self._host(made, dtype), value, equal_nan=True):

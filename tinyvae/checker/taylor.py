@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -14,6 +15,7 @@ from tinyvae.checker.subject import Subject, stream
 HALVINGS = 20
 FIRST = 2.0**-4
 ABOVE_NOISE = 1e3
+JUMP = 1e9  # times the least round-off: a remainder that no round-off explains
 LAST = 6  # of the smallest steps, whose remainders shrink unless they are noise
 
 
@@ -47,18 +49,33 @@ class Taylor:
 
     def _usable(self) -> list[bool]:
         last = self.remainders[-LAST:]
-        shrinking = all(a > b for a, b in pairwise(last))
-        measured = 0.0 if shrinking else max(last)
+        measured = 0.0 if _shrinking(last) else max(last)
         pairs = zip(self.remainders, self.noise, strict=True)
         return [math.isfinite(r) and r > max(ABOVE_NOISE * n, 30 * measured) for r, n in pairs]
 
     @property
+    def jumps(self) -> bool:
+        """Whether the remainder stays, far above round-off, however small the step."""
+        last = self.remainders[-LAST:]
+        return min(last) > JUMP * self.noise[-1] and max(last) < 2 * min(last)
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether the remainder shrinks no faster than the step."""
+        clear = self.remainders[-1] > 100 * self.noise[-1] and _shrinking(self.remainders)
+        return self.jumps or ((clear or self._usable()[-1]) and self.slope <= 1.5)
+
+    @property
     def verdict(self) -> str:
         """In words, what the slope means."""
-        if self.slope <= 1.5 and self._usable()[-1]:
+        if self.jumps:
+            return "the remainder does not shrink: the value jumps here, or the gradient is wrong"
+        if self.is_wrong:
             return f"slope {self.slope:.2f}: the gradient is wrong"
         if self.slope > 1.5:
             return f"slope {self.slope:.2f}: the gradient is right"
+        if not math.isnan(self.slope):
+            return "the remainder is lost in round-off, and tells nothing"
         return "nothing is left over: the function is linear here, and the gradient right"
 
     def __str__(self) -> str:
@@ -68,6 +85,11 @@ class Taylor:
         ]
         head = "Taylor remainder under halving of the step"
         return "\n".join([f"{head}: {self.verdict}", "    step     remainder   slope", *lines])
+
+
+def _shrinking(remainders: Sequence[float]) -> bool:
+    """Whether each is smaller than the one before, as noise is not."""
+    return all(a > b for a, b in pairwise(remainders))
 
 
 def order_test(

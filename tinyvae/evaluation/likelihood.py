@@ -136,10 +136,19 @@ def log_mean(chunks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.n
     for chunk in chunks:
         log_w = chunk.astype(np.float64)  # (B, S)
         new = np.maximum(top, log_w.max(axis=1))
+        new = np.where(np.isfinite(new), new, 0.0)  # while all weights so far are 0
         shrink, w = np.exp(top - new), np.exp(log_w - new[:, None])
         first = first * shrink + w.sum(axis=1)
         second = second * shrink**2 + (w * w).sum(axis=1)
         top, count = new, count + log_w.shape[1]
+    with np.errstate(divide="ignore", invalid="ignore"):  # where every weight is 0
+        return _log_mean_of(top, first, second, count)
+
+
+def _log_mean_of(
+    top: np.ndarray, first: np.ndarray, second: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same from the sums of the weights and of their squares, over e^top and its square."""
     effective = first * first / second
     spread = np.maximum(count / effective - 1, 0) / (count - 1)
     return top + np.log(first / count), np.sqrt(spread), effective

@@ -1,0 +1,1 @@
+"""Planted errors: wrong gradients, wrong values and wrong systems, which the tests must catch."""

@@ -1,0 +1,1 @@
+"""Errors planted in the ops and derivations: by hand, and from their source."""
