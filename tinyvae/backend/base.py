@@ -101,6 +101,7 @@ def get(backend: str | Backend | None = None) -> Backend:
     Backend('numpy')
     """
     if isinstance(backend, Backend):
+        _by_type.setdefault(backend.array_type, backend)  # it need not have a name here
         return backend
     if backend is None:
         return _current.get() or get("numpy")

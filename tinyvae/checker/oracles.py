@@ -215,7 +215,7 @@ def _smooth(steps: list[Step]) -> Slope:
     doubts = np.nan_to_num(doubts, nan=math.inf)
     best, doubt = int(doubts.argmin()), float(doubts.min())
     if _agree(*steps[-2:]):
-        best, doubt = len(steps) - 1, float(gaps[-1]) + steps[-1].noise
+        best, doubt = len(steps) - 1, 2 * (float(gaps[-1]) + steps[-1].noise)
     return _slope(steps, steps[best], doubt, kink=False)
 
 

@@ -119,17 +119,13 @@ class _Namespace:
         return as_twin(_minimum(_maximum(_plain(x), low), high))
 
 
-def _load() -> Backend:
-    return Backend("twin", _Namespace(), Twin, _Namespace.asarray, np.asarray, adopts_host=True)
-
-
-backends.register("twin", _load)
+TWIN = Backend("twin", _Namespace(), Twin, _Namespace.asarray, np.asarray, adopts_host=True)
 
 
 @contextmanager
 def in_use() -> Iterator[None]:
     """Within the block new tensors are twins, and to lose an imaginary part is an error."""
-    with backends.use("twin"), np.errstate(all="ignore"), warnings.catch_warnings():
+    with backends.use(TWIN), np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         warnings.simplefilter("error", ComplexWarning)
         yield
