@@ -73,6 +73,7 @@ def test_the_right_op_is_caught_by_nothing(op):
     assert caught_by(Planted(op, op, "pullback", OPS[op].bare)) == MISSED
 
 
+@pytest.mark.slow
 @of_every_derivation
 @pytest.mark.parametrize("scale", [PIXEL, 1e-8])
 def test_a_wrong_gradient_is_caught_however_small_the_loss(op, scale):

@@ -8,7 +8,7 @@ import textwrap
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import Phase, given, settings
 
 from tinyvae.autograd import ops
 from tinyvae.errors import MissingExtraError, OptionError
@@ -55,12 +55,14 @@ def test_points_are_float64_within_their_bounds_with_axes_of_1_and_numbers(input
         assert x.max() <= 2
 
 
+@settings(max_examples=15)
 @given(points("bi", "io", "o"))
 def test_a_layer_is_right_at_every_point(inputs):
     assert_gradients(lambda *xs: ops.relu(ops.affine(*xs)), *inputs)
 
 
 def test_a_wrong_gradient_is_found_at_the_points():
+    @settings(max_examples=5, phases=[Phase.generate])
     @given(points("ab", "b"))
     def slip(inputs):
         assert_gradients(
