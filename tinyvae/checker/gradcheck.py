@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from tinyvae import backend as backends
-from tinyvae.checker.compare import NEARBY, Argument, check_argument
+from tinyvae.checker.compare import NEARBY, check_argument
 from tinyvae.checker.oracles import EPSILON, STEPS, line
+from tinyvae.checker.probe import Argument
 from tinyvae.checker.report import CANNOT_TELL, ArgumentReport, GradientReport
 from tinyvae.checker.subject import Subject, make_subject, stream
 from tinyvae.checker.taylor import direction, order_test
