@@ -241,7 +241,7 @@ def _same(a: np.ndarray, b: np.ndarray, scale: float = 0.0) -> bool:
 
 
 def _float32_problems(subject: Subject, seed: int) -> list[str]:
-    """Arguments whose gradient in float32 is further from float64's than round-off explains.
+    """What in float32, value or gradient, is further from float64 than round-off explains.
 
     That is measured: by how far the gradient in float64 moves with the last bits of float32.
     """
@@ -251,14 +251,20 @@ def _float32_problems(subject: Subject, seed: int) -> list[str]:
     upstream = rng.standard_normal(here.value(rounded).shape).astype("float32").astype("float64")
     shaken = [x * (1 + EPSILON32 * rng.choice((-1.0, 1.0), x.shape)) for x in rounded]
     there = subject.at(shaken)
-    exact, moved = here.gradients(upstream)[1], there.gradients(upstream)[1]
-    single = here.gradients(upstream, dtype="float32")[1]
+    names = ["the value", *(f"the gradient of {label}" for label in subject.labels)]
+    exact, moved, single = (
+        [value, *gradients]
+        for value, gradients in (
+            here.gradients(upstream),
+            there.gradients(upstream),
+            here.gradients(upstream, dtype="float32"),
+        )
+    )
     problems = list(here.problems)
-    for label, x, y, z in zip(subject.labels, single, exact, moved, strict=True):
+    for name, x, y, z in zip(names, single, exact, moved, strict=True):
         error = float(np.abs(x - y).max())
         if error > 100 * EPSILON32 * float(np.abs(y).max()) + 10 * float(np.abs(z - y).max()):
             problems.append(
-                f"in float32 the gradient of {label} is off by {error / np.abs(y).max():.1e} of "
-                "its largest element"
+                f"in float32 {name} is off by {error / np.abs(y).max():.1e} of its largest element"
             )
     return problems
