@@ -109,6 +109,7 @@ def nan_in_a_pullback(monkeypatch: pytest.MonkeyPatch) -> None:
         return x * positive, pullback
 
     monkeypatch.setitem(OPS, "relu", tv.op(relu))
+    monkeypatch.setattr(tv.Replay, "__call__", tv.Replay.tape)  # it depends on the epoch
 
 
 EPOCH = [1]

@@ -56,7 +56,7 @@ def counts(batches: list[np.ndarray]) -> dict[str, int]:
 
 @contextmanager
 def seen_by(module: Any) -> Iterator[list[np.ndarray]]:
-    """The pixels of which a module measures the loss, batch after batch."""
+    """The pixels of which a module measures the loss, batch after batch; each step is taped."""
     seen: list[np.ndarray] = []
     loss = module.negative_elbo
 
@@ -66,6 +66,7 @@ def seen_by(module: Any) -> Iterator[list[np.ndarray]]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "negative_elbo", spy)
+        patch.setattr(tv.Replay, "__call__", tv.Replay.tape)
         yield seen
 
 

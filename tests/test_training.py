@@ -38,14 +38,15 @@ class Spy:
         self.rows: list[np.ndarray] = []
         self.noise: list[np.ndarray] = []
         self.beta: list[float] = []
-        self.real = training.negative_elbo
-        monkeypatch.setattr(training, "negative_elbo", self)
+        real = training.Trainer.train_step
 
-    def __call__(self, model: Any, x: tv.Tensor, noise: Any, beta: float, free: float) -> Any:
-        self.rows.append(np.rint(x.numpy() * 255).astype(int))
-        self.noise.append(x.backend.to_host(noise.copy()))
-        self.beta.append(beta)
-        return self.real(model, x, noise, beta, free)
+        def train_step(trainer: training.Trainer, x: tv.Tensor, noise: Any) -> Any:
+            self.rows.append(np.rint(x.numpy() * 255).astype(int))
+            self.noise.append(x.backend.to_host(noise.copy()))
+            self.beta.append(trainer.beta)
+            return real(trainer, x, noise)
+
+        monkeypatch.setattr(training.Trainer, "train_step", train_step)
 
     def epochs(self, steps: int) -> list[np.ndarray]:
         return [np.concatenate(self.rows[k : k + steps]) for k in range(0, len(self.rows), steps)]

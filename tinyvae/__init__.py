@@ -17,7 +17,7 @@ __version__ = "0.1.0"
 # fmt: off
 _HOMES = {
     "tinyvae.backend": ("Backend", "use"),
-    "tinyvae.autograd": ("Tensor", "no_grad", "op"),
+    "tinyvae.autograd": ("Replay", "Tensor", "no_grad", "op"),
     "tinyvae.checker": ("GradientReport", "gradcheck"),
     "tinyvae.autograd.ops": (
         "abs", "add", "affine", "astype", "broadcast_to", "concatenate", "divide", "elu", "exp",

@@ -11,7 +11,7 @@ from tinyvae.autograd.derivations import (
     gaussian_sample,
     kl_standard_normal,
 )
-from tinyvae.backend import Array
+from tinyvae.backend import Array, perform
 from tinyvae.errors import DataError, ShapeError
 
 
@@ -76,7 +76,7 @@ def negative_elbo(
     ((), (1,))
     """
     if x.backend.host:
-        check_pixels(x.array)
+        perform(check_pixels, x.array)
     mean, log_variance = model.encode(x)  # (B, K)
     z = gaussian_sample(mean, log_variance, Tensor.wrap(noise))  # (B, K)
     cross_entropy = bernoulli_cross_entropy(model.decode(z), x)  # (B,)
@@ -137,7 +137,7 @@ def log_weights(model: EncoderDecoder, x: Tensor, noise: Array) -> Tensor:
             f"not {noise.shape}"
         )
     if x.backend.host:
-        check_pixels(x.array)
+        perform(check_pixels, x.array)
     samples = noise.shape[1]
     x, mean, log_variance = (_repeated(rows, samples) for rows in (x, *model.encode(x)))
     z = gaussian_sample(mean, log_variance, Tensor.wrap(noise.reshape(-1, noise.shape[2])))

@@ -98,7 +98,7 @@ class Optimiser:
         self.steps += 1
         rate = self.learning_rate
         self._sweep(
-            self.backend.kernels.get(self.rule.__name__, self.rule),
+            self.backend.kernel(self.rule.__name__, self.rule),
             (self.flat.values, gradients, *self.state.values()),
             float(rate(self.steps) if callable(rate) else rate),
         )

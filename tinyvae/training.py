@@ -15,7 +15,7 @@ from typing import Any, get_type_hints
 
 import numpy as np
 
-from tinyvae.autograd import Tensor, trace_non_finite
+from tinyvae.autograd import Replay, Tensor, trace_non_finite
 from tinyvae.backend import Array
 from tinyvae.data.dataset import BINARISE, Binarise, Split, as_split
 from tinyvae.errors import DataError, NonFiniteError, OptionError, ShapeError
@@ -195,6 +195,7 @@ class Trainer:
         self.callbacks, self.checkpoint = callbacks, checkpoint
         self.state = RunState(model, settings.learning_rate)
         self.steps = math.ceil(len(train) / settings.batch)
+        self._terms = Replay(self._loss, self.state.optimiser.flat.parameters)
 
     # The loop
 
@@ -257,13 +258,15 @@ class Trainer:
     def train_step(self, x: Tensor, noise: Array) -> Terms:
         """One step: the loss forward, the gradients backward, the parameters along them."""
         optimiser = self.state.optimiser
-        terms = negative_elbo(self.model, x, noise, self.beta, self.settings.free_bits)
         optimiser.zero_grad()
-        terms.loss.backward()
+        terms: Terms = self._terms(x.array, noise, self.beta)
         if self.settings.clip:
             clip_global_norm(optimiser, self.settings.clip)
         optimiser.step()
         return terms
+
+    def _loss(self, x: Array, noise: Array, beta: float) -> Terms:
+        return negative_elbo(self.model, Tensor.wrap(x), noise, beta, self.settings.free_bits)
 
     @property
     def beta(self) -> float:

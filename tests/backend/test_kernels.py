@@ -1,8 +1,9 @@
-"""Every kernel gives what its reference gives: NumPy's, and CuPy's on the host and on a GPU."""
+"""Every kernel gives what its reference gives: NumPy's, Numba's, CuPy's on host and GPU."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import cuda_on_host
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from tinyvae import optim
 from tinyvae.autograd import OPS
 from tinyvae.backend import Backend, cupy_kernels, get
+from tinyvae.backend.base import compiled_kernels
 from tinyvae.backend.numpy_kernels import BLOCK
 from tinyvae.errors import ShapeError
 
@@ -26,7 +28,7 @@ HOST_THREADS = 8  # in a block, where the host runs a kernel: fewer than numbers
 shapes = st.lists(st.integers(0, 9), min_size=1, max_size=3).map(tuple)
 
 
-@pytest.fixture(params=["numpy", "CUDA on the host", "cupy"])
+@pytest.fixture(params=["numpy", "numba", "CUDA on the host", "cupy"])
 def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Backend:
     """Each backend with kernels in turn."""
     if request.param == "CUDA on the host":
@@ -34,6 +36,9 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
             pytest.skip("needs Linux and a C++ compiler, such as g++")
         monkeypatch.setattr(cupy_kernels, "THREADS", HOST_THREADS)
         return cuda_on_host.backend()
+    if request.param == "numba":
+        pytest.importorskip("numba", reason="needs Numba: pip install 'tinyvae[numba]'")
+        return replace(get("numpy"), kernels=compiled_kernels("numba"))
     if reason := why_not(request.param):
         pytest.skip(reason)
     return get(request.param)

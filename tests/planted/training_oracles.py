@@ -35,7 +35,7 @@ SETTINGS = {"epochs": 3, "batch": 3, "learning_rate": 0.01, "seed": 1}
 
 @contextmanager
 def recorded() -> Iterator[list[Step]]:
-    """What every step trains on: the noise is found from the sample that it has made."""
+    """What every step, taped, trains on: the noise is found from the sample that it has made."""
     steps: list[Any] = []
     encode, decode = tv.VAE.encode, tv.VAE.decode
 
@@ -51,7 +51,8 @@ def recorded() -> Iterator[list[Step]]:
             steps.append((x, (z.numpy() - mean) / sigma))
         return decode(self, z)
 
-    with mock.patch.multiple(tv.VAE, encode=spy_encode, decode=spy_decode):
+    taped = mock.patch.object(tv.Replay, "__call__", tv.Replay.tape)
+    with taped, mock.patch.multiple(tv.VAE, encode=spy_encode, decode=spy_decode):
         yield steps
 
 

@@ -49,7 +49,7 @@ def core_op(
 
     def decorate(function: Callable[..., ValueAndPullback]) -> Callable[..., Tensor]:
         name = function.__name__
-        OPS[name] = _lift(function, lambda backend: backend.kernels.get(name, function), in_place)
+        OPS[name] = _lift(function, lambda backend: backend.kernel(name, function), in_place)
         return OPS[name]
 
     return decorate
@@ -103,7 +103,7 @@ def _common_kind(name: str, arrays: list[Any]) -> Array:
         raise DtypeError(f"{name}: at least one input must be a Tensor or an array")
     first = tensors[0]
     for other in tensors[1:]:
-        if type(other) is not type(first):
+        if type(other) is not type(first) and backends.of(other) is not backends.of(first):
             if _adopted(arrays):
                 return _common_kind(name, arrays)
             raise backends.mixed(backends.of(first).name, backends.of(other).name, name)
@@ -143,6 +143,11 @@ def _record(name: str, operands: list[Any], value: Array, pullbacks: Any, out: b
     if wanted:
         result._node = Node(name, operands, pullbacks, out)
     return result
+
+
+def is_recording() -> bool:
+    """Whether ops are recorded, as outside `no_grad`."""
+    return _recording.get()
 
 
 @contextmanager

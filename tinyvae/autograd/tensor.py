@@ -234,7 +234,7 @@ class Tensor:
     def grad(self, values: Array | None) -> None:
         self._has_grad = values is not None
         if values is not None and values is not self._grad:
-            self._buffer()[...] = values
+            self.buffer()[...] = values
 
     def zero_grad(self) -> None:
         """Forget the gradient: the next backward pass starts a new one."""
@@ -250,7 +250,8 @@ class Tensor:
         """Whether ``values`` is the very array of this tensor."""
         return self._array is values
 
-    def _buffer(self) -> Array:
+    def buffer(self) -> Array:
+        """The memory of the gradient, whether or not there is one."""
         if self._grad is None:
             self._grad = self.backend.xp.zeros_like(self._array)
         return self._grad
@@ -385,14 +386,14 @@ def backward(root: Tensor, upstream: Operand = None) -> None:
 def _pull_to_leaf(node: Node, leaf: Tensor, pullback: Any, upstream: Array) -> None:
     """Write the gradient straight into the leaf's buffer where the op can, else add it there."""
     if node.in_place and not leaf._has_grad:
-        _pulled(node, leaf, pullback, upstream, out=leaf._buffer())
+        _pulled(node, leaf, pullback, upstream, out=leaf.buffer())
         leaf._has_grad = True
     else:
         _accumulate(leaf, _pulled(node, leaf, pullback, upstream))
 
 
 def _accumulate(leaf: Tensor, gradient: Array) -> None:
-    buffer = leaf._buffer()
+    buffer = leaf.buffer()
     if leaf._has_grad:
         buffer += gradient
     else:

@@ -37,6 +37,8 @@ class Backend:
         Whether an op takes in arrays of the host beside its own, instead of refusing to mix.
     kernels : mapping of str to callable
         One-pass versions of ops, by the op's name; each is held to its reference by a test.
+    recording : type, optional
+        What writes down the calls on its arrays so that they can be repeated.
     """
 
     name: str
@@ -48,9 +50,15 @@ class Backend:
     host: bool = False
     adopts_host: bool = False
     kernels: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    recording: Callable[[], Any] | None = None
 
     def __repr__(self) -> str:
         return f"Backend({self.name!r})"
+
+    def kernel(self, name: str, reference: Callable[..., Any]) -> Callable[..., Any]:
+        """The quickest version of ``reference``: compiled where `use` asked for it, or one-pass."""
+        compiled = _compiled.get() if self.host else None
+        return (compiled or self.kernels).get(name) or self.kernels.get(name, reference)
 
     def asarray(self, value: Any, dtype: Any = None) -> Array:
         """``value`` as an array of this backend; arrays of another one are refused.
@@ -71,6 +79,9 @@ _loaders: dict[str, Callable[[], Backend]] = {}
 _loaded: dict[str, Backend] = {}
 _by_type: dict[type, Backend] = {}
 _current: ContextVar[Backend | None] = ContextVar("backend", default=None)
+_compiled: ContextVar[Mapping[str, Callable[..., Any]] | None] = ContextVar("kernels", default=None)
+KERNELS = ("numpy", "numba")
+OLDEST_NUMBA = (0, 61)  # the first for NumPy 2.1 and later
 
 
 def register(name: str, loader: Callable[[], Backend]) -> None:
@@ -160,6 +171,33 @@ def mixed(first: str, second: str, where: str = "") -> BackendError:
     )
 
 
+def compiled_kernels(kernels: str) -> Mapping[str, Callable[..., Any]] | None:
+    """The compiled kernels of that name; None for ``"numpy"``, whose own need no compiler.
+
+    Raises
+    ------
+    BackendError
+        The name is not known, or Numba is missing, too old, or does not fit this NumPy.
+    """
+    if kernels not in KERNELS:
+        raise BackendError(f"unknown kernels {kernels!r}; choose one of {KERNELS}")
+    if kernels == "numpy":
+        return None
+    install = "pip install --upgrade 'tinyvae[numba]'"
+    try:
+        import numba
+    except ImportError as error:
+        raise BackendError(f"kernels 'numba' need Numba, but: {error}; {install}") from error
+    if tuple(map(int, numba.__version__.split(".")[:2])) < OLDEST_NUMBA:
+        oldest = ".".join(map(str, OLDEST_NUMBA))
+        raise BackendError(
+            f"kernels 'numba' need Numba {oldest} or newer, not {numba.__version__}; {install}"
+        )
+    from tinyvae.backend import numba_kernels
+
+    return numba_kernels.KERNELS
+
+
 class use:  # noqa: N801 - reads as a verb: tv.use("cupy"), with tv.use("cupy"): ...
     """Choose the backend of what is made from now on, or within a ``with`` block.
 
@@ -167,6 +205,15 @@ class use:  # noqa: N801 - reads as a verb: tv.use("cupy"), with tv.use("cupy"):
     ----------
     backend : str or Backend
         ``"numpy"``, ``"cupy"``, or ``"auto"``: CuPy where a GPU answers, else NumPy.
+    kernels : {"numpy", "numba"}, optional
+        Whether the one-pass kernels on the host are made of NumPy's functions or compiled by
+        Numba (extra ``numba``): quicker, and other numbers in the last digits. As it was, if
+        left out.
+
+    Raises
+    ------
+    BackendError
+        A name is not known, or a library or its device is missing.
 
     Examples
     --------
@@ -175,12 +222,15 @@ class use:  # noqa: N801 - reads as a verb: tv.use("cupy"), with tv.use("cupy"):
     'numpy'
     """
 
-    def __init__(self, backend: str | Backend) -> None:
+    def __init__(self, backend: str | Backend, kernels: str | None = None) -> None:
         self.backend = get(backend)
-        self._token = _current.set(self.backend)
+        compiled = _compiled.get() if kernels is None else compiled_kernels(kernels)
+        self._tokens = _current.set(self.backend), _compiled.set(compiled)
 
     def __enter__(self) -> Backend:
         return self.backend
 
     def __exit__(self, *exception: object) -> None:
-        _current.reset(self._token)
+        current, compiled = self._tokens
+        _current.reset(current)
+        _compiled.reset(compiled)

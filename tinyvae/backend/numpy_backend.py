@@ -6,9 +6,19 @@ import numpy as np
 
 from tinyvae.backend.base import Backend
 from tinyvae.backend.numpy_kernels import KERNELS, keep_freed_memory
+from tinyvae.backend.recording import Recording
 
 
 def load() -> Backend:
     """The backend of the host; it is always there."""
     keep_freed_memory()
-    return Backend("numpy", np, np.ndarray, np.asarray, np.asarray, host=True, kernels=KERNELS)
+    return Backend(
+        "numpy",
+        np,
+        np.ndarray,
+        np.asarray,
+        np.asarray,
+        host=True,
+        kernels=KERNELS,
+        recording=Recording,
+    )

@@ -1,0 +1,182 @@
+"""A loss and its gradients, taped once for each shape, then replayed without the tape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+from tinyvae import backend as backends
+from tinyvae.autograd.lift import is_recording
+from tinyvae.autograd.node import tracing
+from tinyvae.autograd.tensor import Tensor
+from tinyvae.backend import Array, NotRecordableError, unwatched
+from tinyvae.errors import GraphError, OptionError
+
+Result: TypeAlias = Any
+"""A Tensor, the loss; or a tuple of Tensors, the loss first."""
+
+MOST = 4  # plans that are kept: each holds the memory of one step
+
+
+class Replay:
+    """A loss whose values and gradients are replayed where they can be.
+
+    The first call for arrays of certain shapes goes through the tape, and the calls of NumPy
+    that it makes are written down. From then on these are repeated, which gives the same bits;
+    and that is not taken on trust: the second call goes both ways, and so do the fourth, the
+    eighth, ... A loss that cannot be repeated, since it branches on a value or draws noise of
+    its own, is taped each time. So is everything on a GPU, so far.
+
+    Parameters
+    ----------
+    loss : callable
+        Takes arrays, and numbers or other options, each value of which gets a plan of its own.
+        Returns a Tensor, the loss, or a tuple of Tensors, the loss first. It depends on nothing
+        else that changes, except for the values of the parameters.
+    parameters : sequence of Tensor
+        Those whose gradients are wanted.
+
+    Raises
+    ------
+    GraphError
+        From a call that goes both ways: something changed that is no argument.
+
+    Examples
+    --------
+    >>> weight = Tensor([3.0], requires_grad=True)
+    >>> square = Replay(lambda x: (weight * Tensor.wrap(x)).sum() ** 2, [weight])
+    >>> x = Tensor([2.0]).array
+    >>> for _ in range(3):  # taped, compared, replayed
+    ...     weight.zero_grad()
+    ...     loss = square(x)
+    >>> loss.item(), weight.grad
+    (36.0, array([24.], dtype=float32))
+    """
+
+    def __init__(self, loss: Callable[..., Result], parameters: Sequence[Tensor]) -> None:
+        self.loss, self.parameters = loss, list(parameters)
+        if not self.parameters:
+            raise OptionError("a loss without parameters has no gradients to replay")
+        self._plans: dict[Any, Plan | None] = {}
+
+    def __call__(self, *inputs: Any) -> Result:
+        """The loss for these arrays; its gradients are left with the parameters.
+
+        What a replay returns is written over by the next one.
+        """
+        recording = self.parameters[0].backend.recording
+        fresh = all(parameter.grad is None for parameter in self.parameters)
+        if recording is None or not fresh or tracing.get() or not is_recording():
+            return self.tape(*inputs)
+        key = tuple((x.shape, str(x.dtype)) if hasattr(x, "dtype") else x for x in inputs)
+        if key not in self._plans:
+            return self._first(key, recording(), inputs)
+        plan = self._plans[key]
+        if plan is None or not plan.fits():
+            return self.tape(*inputs)
+        plan.calls += 1
+        is_power_of_two = plan.calls & (plan.calls - 1) == 0
+        return self._both(key, plan, inputs) if is_power_of_two else plan.replay(inputs)
+
+    def tape(self, *inputs: Any) -> Result:
+        """The same through the tape, whatever can be replayed."""
+        result = self.loss(*inputs)
+        parts(result)[0].backward()
+        return result
+
+    def _first(self, key: Any, recording: Any, inputs: Sequence[Any]) -> Result:
+        while len(self._plans) >= MOST:
+            del self._plans[next(iter(self._plans))]
+        plan = Plan(self.parameters, inputs)
+        try:
+            result = plan.record(self.tape, recording)
+        except NotRecordableError:
+            self._plans[key] = None
+            return self.tape(*inputs)
+        self._plans[key] = plan
+        return result
+
+    def _both(self, key: Any, plan: Plan, inputs: Sequence[Any]) -> Result:
+        """Replay, then tape: the replay is believed only if both agree."""
+        replayed = _copies(plan.replay(inputs), self.parameters)
+        for parameter in self.parameters:
+            parameter.zero_grad()
+        result = self.tape(*inputs)
+        if all(map(_agree, replayed, _copies(result, self.parameters))):
+            return result
+        if plan.calls > 2:
+            raise GraphError(
+                "the loss is no longer what was recorded: something that it depends on has "
+                "changed, beside its arguments and the parameters; make it an argument, or make "
+                "a new tv.Replay"
+            )
+        self._plans[key] = None
+        return result
+
+
+class Plan:
+    """The calls of one step, with the memory that they use."""
+
+    def __init__(self, parameters: list[Tensor], inputs: Sequence[Any]) -> None:
+        self.calls = 1
+        self.inputs = [x.copy() if hasattr(x, "dtype") else x for x in inputs]
+        self.places = [(p, p.array, p.buffer()) for p in parameters]
+
+    def record(self, tape: Callable[..., Result], recording: Any) -> Result:
+        """Go through the tape once, and write the calls down."""
+        watch = recording.watch
+        for parameter, values, gradient in self.places:
+            parameter.place(watch(values), watch(gradient))
+        try:
+            result = tape(*(watch(x) if hasattr(x, "dtype") else x for x in self.inputs))
+            self.reached = [p for p, *_ in self.places if p.grad is not None]
+        finally:
+            for parameter, values, gradient in self.places:
+                parameter.place(values, gradient)
+        self.result = _plain(result)
+        self.again = recording.finish()
+        self._mark()
+        return self.result
+
+    def fits(self) -> bool:
+        """Whether the parameters are still where they were."""
+        return all(p.array is values and p.buffer() is g for p, values, g in self.places)
+
+    def replay(self, inputs: Sequence[Any]) -> Result:
+        """The same calls on other values."""
+        for mine, x in zip(self.inputs, inputs, strict=True):
+            if hasattr(x, "dtype"):
+                mine[...] = x
+        self.again()
+        self._mark()
+        return self.result
+
+    def _mark(self) -> None:
+        for parameter in self.reached:
+            parameter.grad = parameter.buffer()
+
+
+def parts(result: Result) -> tuple[Tensor, ...]:
+    """The tensors of a result, the loss first."""
+    return result if isinstance(result, tuple) else (result,)
+
+
+def _plain(result: Result) -> Result:
+    tensors = [Tensor.wrap(unwatched(part.array)) for part in parts(result)]
+    if not isinstance(result, tuple):
+        return tensors[0]
+    return result._make(tensors) if hasattr(result, "_make") else tuple(tensors)
+
+
+def _copies(result: Result, parameters: Sequence[Tensor]) -> list[Array | None]:
+    arrays = [part.array for part in parts(result)] + [p.grad for p in parameters]
+    return [None if array is None else array.copy() for array in arrays]
+
+
+def _agree(a: Array | None, b: Array | None) -> bool:
+    """Whether they are alike but for round-off; mostly they are alike to the last bit."""
+    if a is None or b is None:
+        return a is b
+    xp = backends.of(a).xp
+    allowed = 1000 * xp.finfo(a.dtype).eps * xp.max(xp.abs(a), initial=0)
+    return bool(xp.allclose(a, b, rtol=0, atol=allowed, equal_nan=True))
