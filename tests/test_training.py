@@ -285,3 +285,34 @@ def test_images_that_do_not_fit_are_refused_before_the_first_step(which: str) ->
     refuse(DataError, np.full((9, 3, 4), np.nan, dtype="float32"), r"\[0, 1\]; .* nan")
     refuse(DataError, np.zeros((0, 3, 4), dtype=np.uint8), "at least one")
     refuse((DataError, DtypeError), np.zeros((9, 3, 4)), "float64")
+
+
+# Replayed or taped
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "gelu"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "settings", [{}, {"warm_up": 2, "clip": 1.0}, {"free_bits": 0.1, "binarise": "dynamic"}]
+)
+def test_replayed_steps_train_to_the_same_bits_as_taped_ones(
+    monkeypatch: pytest.MonkeyPatch, activation: str, dtype: str, settings: dict[str, Any]
+) -> None:
+    images = tv.Noise(1, backend="numpy").uniform((70, 3, 4))
+    runs = []
+    for taped in (False, True):
+        if taped:
+            monkeypatch.setattr(tv.Replay, "__call__", tv.Replay.tape)
+        model = tv.VAE((3, 4), latent=2, hidden=(6, 5), activation=activation).to(dtype=dtype)
+        history = fit(model, images, epochs=4, batch=16, **settings)
+        runs.append((history, {k: v.tobytes() for k, v in model.state_dict().items()}))
+    assert runs[0] == runs[1]
+
+
+def test_most_steps_are_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
+    taped = []
+    loss = training.negative_elbo
+    monkeypatch.setattr(training, "negative_elbo", lambda *a: taped.append(1) or loss(*a))
+    images = tv.Noise(1, backend="numpy").uniform((64, 3, 4))
+    fit(small_model(), images, epochs=8, batch=8)  # 64 steps: 1, 2, 4, 8, 16, 32, 64
+    assert len(taped) == 7

@@ -134,7 +134,7 @@ class Plan:
             for parameter, values, gradient in self.places:
                 parameter.place(values, gradient)
         self.result = _plain(result)
-        self.again = recording.finish()
+        self.again = recording.finish([part.array for part in parts(self.result)])
         self._mark()
         return self.result
 

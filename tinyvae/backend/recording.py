@@ -8,36 +8,18 @@ the same numbers to the last bit. CUDA calls the like a graph.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import operator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+
+from tinyvae.backend.memory import Call, owner, shared
 
 
 class NotRecordableError(Exception):
     """The computation does what cannot be repeated blindly, such as to look at a value."""
-
-
-class Call(NamedTuple):
-    """One call, ``act(*inputs, out=out, **options)``; without ``out`` if that is None."""
-
-    act: Callable[..., Any]
-    inputs: tuple[Any, ...]
-    out: np.ndarray | None
-    options: dict[str, Any]
-
-    def bind(self) -> Callable[[], Any]:
-        """The call as a function of nothing."""
-        out = {} if self.out is None else {"out": self.out}
-        inputs = self._as_arrays() if type(self.act) is np.ufunc else self.inputs
-        return partial(self.act, *inputs, **out, **self.options)
-
-    def _as_arrays(self) -> Iterator[Any]:
-        """Python's numbers as NumPy takes them beside arrays, so that it need not each time."""
-        dtypes = [x.dtype for x in self.inputs if isinstance(x, np.ndarray)]
-        for x in self.inputs:
-            yield np.array(x, dtypes[0]) if dtypes and type(x) in (int, float) else x
 
 
 class Recording:
@@ -45,7 +27,7 @@ class Recording:
 
     >>> recording, x = Recording(), np.array([1.0, 2.0])
     >>> y = np.exp(recording.watch(x)) + 1
-    >>> again = recording.finish()
+    >>> again = recording.finish([unwatched(y)])
     >>> x[:] = 0
     >>> again()
     >>> unwatched(y)
@@ -54,6 +36,7 @@ class Recording:
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
+        self._made: list[np.ndarray] = []
 
     def watch(self, array: np.ndarray) -> Watched:
         """A view of ``array``; what is computed from it is written down."""
@@ -61,18 +44,31 @@ class Recording:
         view.recording = self
         return view
 
-    def note(self, act: Any, inputs: Any, out: Any, options: Any = None) -> Watched | None:
-        """Write a call down, and watch its result."""
+    def watch_new(self, array: np.ndarray) -> Watched:
+        """The same of an array that the computation has made for itself."""
+        self._made.append(owner(array))
+        return self.watch(array)
+
+    def note(self, act: Any, inputs: Any, out: Any = None, options: Any = None) -> None:
+        """Write a call down."""
         self.calls.append(Call(act, inputs, out, options or {}))
-        return None if out is None else self.watch(out)
 
-    def note_copy(self, array: np.ndarray, make: Callable[[], np.ndarray]) -> Watched | None:
-        """What ``make`` returns anew each time, copied to where it was the first time."""
-        return self.note(_copy_made, (make,), array)
+    def note_copy(self, act: Any, inputs: Any, options: Any) -> Watched:
+        """What ``act`` returns anew each time, copied to where it was the first time."""
+        made = act(*inputs, **options)
+        self.note(partial(_copy, act), inputs, made, options)
+        return self.watch_new(made)
 
-    def finish(self) -> Callable[[], None]:
-        """The calls as one function, which repeats them."""
-        bound = [call.bind() for call in self.calls]
+    def finish(self, results: Sequence[np.ndarray] = ()) -> Callable[[], None]:
+        """The calls as one function, which repeats them.
+
+        What the computation has made on its way is moved into as little memory as will do; the
+        ``results``, and what was given to `watch`, stay where they are.
+        """
+        kept = {id(owner(array)) for array in results}
+        fleeting = [array for array in self._made if id(array) not in kept]
+        bound = [_bound(call) for call in shared(self.calls, fleeting)]
+        self.calls, self._made = [], []
 
         def again() -> None:
             for call in bound:
@@ -95,58 +91,61 @@ class Watched(np.ndarray):
         recording = _recording(*inputs, *(out or ()))
         act = ufunc if method == "__call__" else getattr(ufunc, method)
         inputs, options = unwatched(inputs), unwatched(options)
-        if method == "at":
-            act(*inputs, **options)
-            return recording.note(act, inputs, None, options)
+        if out is None and method != "at":
+            made = np.asarray(act(*inputs, **options))
+            recording.note(act, inputs, made, options)
+            return recording.watch_new(made)
         to = {} if out is None else {"out": unwatched(out[0])}
-        made = np.asarray(act(*inputs, **to, **options))
-        result = recording.note(act, inputs, made, options)
-        return result if out is None else out[0]
+        act(*inputs, **to, **options)
+        recording.note(act, inputs, to.get("out"), options)
+        return out and out[0]
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if function in _MADE_OF_UFUNCS:
             return function._implementation(*args, **kwargs)
-        if function not in _MAKING_ANEW | _CONSTANT | _NOT_COMPUTING:
+        if function not in _MAKING_ANEW | _LIKE:
             raise NotRecordableError(f"np.{function.__name__} is not written down")
         recording = _recording(*args, *kwargs.values())
-        if function in _NOT_COMPUTING:
-            return recording.watch(function(*unwatched(args), **unwatched(kwargs)))
-        if function in _CONSTANT:
-            made = function(*unwatched(args), **unwatched(kwargs))
-            return recording.note(np.positive, (made.copy(),), made)
-        make = partial(function, *unwatched(args), **unwatched(kwargs))
-        return recording.note_copy(make(), make)
+        args, kwargs = unwatched(args), unwatched(kwargs)
+        if function in _MAKING_ANEW:
+            return recording.note_copy(function, args, kwargs)
+        made = function(*args, **kwargs)
+        if function is np.broadcast_to:
+            return recording.watch(made)
+        if function is not np.empty_like:
+            recording.note(np.positive, (made.copy(),), made)
+        return recording.watch_new(made)
 
-    # The methods that are no ufuncs
+    # The methods that are no ufuncs, as NumPy's
 
-    def copy(self, order: Any = "C") -> Any:
-        """As NumPy's."""
-        plain = unwatched(self)
-        return _recording(self).note(np.positive, (plain,), plain.copy(order))
+    def copy(self, order: Any = "C") -> Any:  # noqa: D102
+        plain, recording = unwatched(self), _recording(self)
+        made = plain.copy(order)
+        recording.note(np.positive, (plain,), made)
+        return recording.watch_new(made)
 
-    def astype(self, dtype: Any, **options: Any) -> Any:  # type: ignore[override]
-        """As NumPy's."""
-        make = partial(unwatched(self).astype, dtype, **options)
-        return _recording(self).note_copy(make(), make)
+    def astype(self, dtype: Any, **options: Any) -> Any:  # type: ignore[override]  # noqa: D102
+        return self._view_or_copy(np.ndarray.astype, (unwatched(self), dtype), options)
 
-    def reshape(self, *shape: Any) -> Any:  # type: ignore[override]
-        """As NumPy's: a view where that can be, else a copy."""
-        return self._view_or_copy(partial(unwatched(self).reshape, *shape))
+    def reshape(self, *shape: Any) -> Any:  # type: ignore[override]  # noqa: D102
+        return self._view_or_copy(np.ndarray.reshape, (unwatched(self), *shape), {})
 
     def __getitem__(self, index: Any) -> Any:
         plain, index = unwatched(self), unwatched(index)
         if not isinstance(plain[index], np.ndarray):  # of one element a view is wanted as well
             index = (*index, ...) if isinstance(index, tuple) else (index, ...)
-        return self._view_or_copy(partial(plain.__getitem__, index))
+        return self._view_or_copy(operator.getitem, (plain, index), {})
 
-    def _view_or_copy(self, make: Callable[[], np.ndarray]) -> Any:
-        recording, made = _recording(self), make()
+    def _view_or_copy(self, act: Any, inputs: Any, options: Any) -> Any:
+        made = act(*inputs, **options)
         if np.may_share_memory(made, unwatched(self)):
-            return recording.watch(made)
-        return recording.note_copy(made, make)
+            return _recording(self).watch(made)
+        return _recording(self).note_copy(act, inputs, options)
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        perform(unwatched(self).__setitem__, index, value, also=self)
+        plain, index, value = unwatched((self, index, value))
+        plain[index] = value
+        _recording(self).note(operator.setitem, (plain, index, value))
 
     def __bool__(self) -> bool:
         raise NotRecordableError("the computation looks at a value")
@@ -154,16 +153,16 @@ class Watched(np.ndarray):
     __float__ = __int__ = __index__ = item = tolist = __bool__  # type: ignore[assignment]
 
 
-def perform(act: Callable[..., Any], *inputs: Any, also: Any = None) -> None:
-    """``act(*inputs)`` on plain arrays; written down if one of them, or ``also``, is watched.
+def perform(act: Callable[..., Any], *inputs: Any) -> None:
+    """``act(*inputs)`` on plain arrays; written down if one of them is watched.
 
     So that a function which is none of NumPy's own, and writes into its arguments or raises an
     error, is called again when the calls are repeated.
     """
     plain = unwatched(inputs)
     act(*plain)
-    if next(_watched_in((*inputs, also)), None) is not None:
-        _recording(*inputs, also).note(act, plain, None)
+    if next(_watched_in(inputs), None) is not None:
+        _recording(*inputs).note(act, plain)
 
 
 def unwatched(value: Any) -> Any:
@@ -191,14 +190,27 @@ def _watched_in(values: Any) -> Iterator[Watched]:
             yield from _watched_in(value)
 
 
-def _copy_made(make: Callable[[], np.ndarray], out: np.ndarray) -> None:
-    np.copyto(out, make())
+def _copy(act: Callable[..., Any], *inputs: Any, out: np.ndarray, **options: Any) -> None:
+    np.copyto(out, act(*inputs, **options))
+
+
+def _bound(call: Call) -> Callable[[], Any]:
+    """A call as a function of nothing."""
+    out = {} if call.out is None else {"out": call.out}
+    inputs = _as_arrays(call.inputs) if type(call.act) is np.ufunc else call.inputs
+    return partial(call.act, *inputs, **out, **call.options)
+
+
+def _as_arrays(inputs: Sequence[Any]) -> Iterator[Any]:
+    """Python's numbers as NumPy takes them beside arrays, so that it need not each time."""
+    dtypes = [x.dtype for x in inputs if isinstance(x, np.ndarray)]
+    for x in inputs:
+        yield np.array(x, dtypes[0]) if dtypes and type(x) in (int, float) else x
 
 
 _MADE_OF_UFUNCS = {
     np.all, np.any, np.clip, np.max, np.mean, np.min, np.sum,
     np.expand_dims, np.moveaxis, np.squeeze, np.swapaxes, np.transpose,
 }  # fmt: skip
-_NOT_COMPUTING = {np.broadcast_to, np.empty_like}
-_CONSTANT = {np.full_like, np.ones_like, np.zeros_like}
 _MAKING_ANEW = {np.concatenate, np.stack, np.where}
+_LIKE = {np.broadcast_to, np.empty_like, np.full_like, np.ones_like, np.zeros_like}
