@@ -11,7 +11,7 @@ from tinyvae.data.dataset import Split, as_split
 from tinyvae.errors import DataError
 from tinyvae.models.vae import VAE
 from tinyvae.noise import Noise
-from tinyvae.objectives import check_pixels, kl_per_dimension, negative_elbo
+from tinyvae.objectives import kl_per_dimension, negative_elbo
 
 ROWS = 1000
 ACTIVE = 0.01  # the variance of a unit's posterior mean over the data, from which it counts
@@ -76,7 +76,7 @@ def evaluate(
     split = as_split(split)
     if len(split) == 0:
         raise DataError("there are no images to evaluate on")
-    check_pixels(split.images)
+    split.check()
     noise = Noise(seed, "evaluate", backend=model.backend)
     pixels = Noise(seed, "evaluate", "pixels", backend="numpy") if dynamic else None
     sums, spread, means = np.zeros(2), np.zeros(model.latent), []

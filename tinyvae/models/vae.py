@@ -129,10 +129,11 @@ class VAE(Module):
                 f"this model takes images of shape (N, {', '.join(map(str, self.image_shape))}) "
                 f"or (N, {pixels}), with N from 1 up, not {images.shape}"
             )
-        check_pixels(images)
         scale = 1 / 255 if str(images.dtype) == "uint8" else 1
         for start in range(0, len(images), ROWS):
-            rows = images[start : start + ROWS].reshape(-1, pixels)
+            chosen = images[start : start + ROWS]  # which may be on disk
+            rows = backends.get("numpy").xp.asarray(chosen).reshape(-1, pixels)
+            check_pixels(rows)
             yield Tensor.wrap(self.backend.from_host(rows.astype(self.dtype) * scale))
 
 
