@@ -183,7 +183,7 @@ class RowFile:
         images = np.empty((len(rows), *self.shape[1:]), self.stored)
         view, stride = images.reshape(-1).view(np.uint8).data, self._stride
         starts = np.flatnonzero(np.diff(rows, prepend=-2) != 1)
-        ends = np.append(starts[1:], len(rows))
+        ends = np.append(starts, len(rows))[1:]
         for start, end, row in np.stack([starts, ends, rows[starts]], axis=1).tolist():
             self._fill(view[start * stride : end * stride], row)
         if len(rows) and self._now() != self._stamp:
