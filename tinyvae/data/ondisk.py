@@ -21,7 +21,7 @@ import numpy as np
 
 from tinyvae.errors import DataError
 
-BLOCK = 1 << 22  # pixels of the images that are looked through at once
+BLOCK = 1 << 20  # pixels of the images that are looked through at once
 
 
 class Source(Protocol):
