@@ -108,7 +108,7 @@ def fit(
         Trained in place, on the backend where it is.
     train, valid : Split or array
         Images to train on, and others to watch: uint8, or float32 in [0, 1], of shape
-        (N, H, W) or (N, H, W, 3).
+        (N, H, W) or (N, H, W, 3). Those of a memory-mapped file are read batch by batch.
     callbacks : sequence of callable
         Called with a `Progress` after every step and every epoch.
     checkpoint : path, optional
@@ -146,7 +146,8 @@ def fit(
     Raises
     ------
     DataError, ShapeError
-        Pixels outside [0, 1], or images of another shape than the model's.
+        Pixels outside [0, 1], or images of another shape than the model's; or a file of images
+        that has changed, or cannot be read, at which the last checkpoint stays.
     NonFiniteError
         A NaN or an infinity, naming the op and the tensor that made it first; the model
         is put back to where the epoch began, and the last checkpoint stays.

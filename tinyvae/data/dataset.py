@@ -106,7 +106,7 @@ def _black_and_white(images: np.ndarray, noise: Noise) -> np.ndarray:
 
 
 def as_split(images: Any) -> Split:
-    """A Split, or an array as the images of one.
+    """A Split, or an array or images on disk as the images of one.
 
     Raises
     ------
@@ -115,7 +115,7 @@ def as_split(images: Any) -> Split:
     """
     if isinstance(images, Split):
         return images
-    if isinstance(images, np.ndarray):
+    if isinstance(images, np.ndarray | OnDisk):
         return Split(images)
     raise DataError(
         f"images are wanted, not a {type(images).__name__}: give a part of a data set, such as "
