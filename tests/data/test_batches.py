@@ -201,6 +201,22 @@ def test_the_thread_ends_when_the_rest_is_not_wanted() -> None:
     assert threads() == set()
 
 
+def test_what_is_not_wanted_is_not_made_any_more() -> None:
+    gate, made = threading.Event(), []
+
+    def items() -> Iterator[int]:
+        for k in range(9):
+            made.append(k)
+            yield k
+            gate.wait(10)
+
+    left = ahead(items())
+    next(left)  # of the two that were asked for ahead, one is under way
+    threading.Timer(0.05, gate.set).start()
+    left.close()
+    assert len(made) <= 2
+
+
 def test_images_in_memory_need_no_thread(tmp_path: Path) -> None:
     for split, count in ((Split(IMAGES), 0), (on_disk(tmp_path / "images"), 1)):
         made = batches(split, 5, 3, seed=2, epoch=1)
