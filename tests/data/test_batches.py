@@ -78,7 +78,7 @@ def test_the_order_of_many_rows_takes_the_memory_of_one_class() -> None:
     finally:
         tracemalloc.stop()
     assert total == 600 * 4096  # into the third class
-    assert peak < 26e6
+    assert peak < 9e6
 
 
 # What is drawn

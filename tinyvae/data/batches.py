@@ -103,17 +103,19 @@ def shuffled(count: int, size: int, noise: Noise) -> Iterator[np.ndarray]:
     [[1, 3], [2, 4], [0]]
     """
     classes = -(-count // SHUFFLED)
-    rest = np.empty(0, np.int64)
+    batch = np.empty(0, np.int64)
     for c in noise.permutation(classes):
         rows = noise.permutation(len(range(c, count, classes)))
         rows *= classes
         rows += c
-        rest = np.concatenate([rest, rows]) if len(rest) else rows
-        whole = len(rest) - len(rest) % size
-        yield from (rest[start : start + size] for start in range(0, whole, size))
-        rest = rest[whole:]
-    if len(rest):
-        yield rest
+        for start in range(-len(batch), len(rows), size):
+            batch = np.concatenate([batch, rows[max(0, start) : start + size]])
+            if len(batch) == size:
+                yield batch
+                batch = batch[:0]
+        del rows  # before the next class is there, too
+    if len(batch):
+        yield batch
 
 
 def ahead(items: Iterator[Item]) -> Generator[Item]:
