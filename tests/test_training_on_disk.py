@@ -185,6 +185,28 @@ def test_a_file_that_shrinks_is_said_and_the_run_goes_on_when_it_is_back(
     assert run(checkpoint=checkpoint, resume=True) == whole
 
 
+def test_an_image_that_goes_from_a_folder_while_it_trains_is_named_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder, "LARGEST", 0)
+    images, checkpoint = tmp_path / "images", tmp_path / "checkpoint"
+    images.mkdir()
+    for k, image in enumerate(IMAGES):
+        Image.fromarray(image).save(images / f"{k:02}.png")
+    kept: list[bytes] = []
+
+    def remove(progress: Progress) -> None:
+        if progress.row:
+            kept.append(checkpoint.read_bytes())
+            for path in images.iterdir():
+                path.unlink()
+
+    with pytest.raises(DataError, match=r"cannot read the image .*\d\d\.png.*No such file"):
+        trained(load(images).train, None, checkpoint=checkpoint, callbacks=[remove])
+    assert kept == [checkpoint.read_bytes()]
+    assert threads() == []
+
+
 def test_a_run_does_not_go_on_with_a_file_of_other_images(file: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"checkpoint": tmp_path / "checkpoint"}
     trained(load(file).train, None, epochs=1, **options)
