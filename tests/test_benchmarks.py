@@ -141,3 +141,17 @@ def test_gradcheck_strength_counts_every_planted_error_for_every_checker(benchma
     (right,) = result["right"]
     assert (right["checks"], right["alarms"]) == (9, 0)
     assert 1.9 < right["slope, low"] <= right["slope, high"] < 2.1
+
+
+@pytest.mark.slow
+def test_data_size_trains_on_every_size_from_every_source_and_draws_it(benchmark, tmp_path):
+    pytest.importorskip("PIL")
+    sizes = ["--base", "600", "--times", "1", "2", "4", "--files", "1200"]
+    result = benchmark("data_size", *sizes, "--rounds", "1", "--lasting", "0.01")
+    found = list(zip(column(result, "source"), column(result, "images"), strict=True))
+    in_both = [(source, 600 * k) for k in (1, 2, 4) for source in ("disk", "memory")]
+    assert sorted(found) == sorted([*in_both, ("folder", 600), ("folder", 1200)])
+    assert all(row["epoch_s"] > 0 and row["peak_mb"] > 10 for row in result["rows"])
+    assert len(result["loading"]) == (6 if TORCH else 4)
+    assert len(result["floors"]) == 4
+    assert (tmp_path / "result.png").stat().st_size > 1000

@@ -36,7 +36,7 @@ def samples(model: VAE, count: int = 100, seed: int = 0) -> Figure:
 
 def reconstructions(model: VAE, dataset: Dataset, count: int = 20) -> Figure:
     """Test images, and what the model makes of them."""
-    images = _first(dataset.test, count).images
+    images = np.asarray(_first(dataset.test, count).images)
     columns = max(10, math.ceil(math.sqrt(len(images))))
     return plots.reconstructions(
         images,

@@ -13,6 +13,7 @@ from tinyvae.autograd.node import check_finite
 from tinyvae.backend import Array
 from tinyvae.checkpoint import load_tensors, save_tensors
 from tinyvae.data.dataset import Split
+from tinyvae.data.ondisk import blocks
 from tinyvae.errors import RunError
 from tinyvae.models.vae import VAE
 from tinyvae.optim import Adam
@@ -144,9 +145,8 @@ def fingerprint(split: Split | None) -> list[int]:
     if split is None:
         return []
     checksum = 0
-    for start in range(0, len(split), 1000):  # in parts, as they may be memory-mapped
-        part = np.ascontiguousarray(split.images[start : start + 1000])
-        checksum = zlib.crc32(part.data, checksum)
+    for part in blocks(split.images):
+        checksum = zlib.crc32(np.ascontiguousarray(part).data, checksum)
     return [*split.images.shape, checksum]
 
 

@@ -6,9 +6,10 @@ import math
 import operator
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, get_type_hints
@@ -17,12 +18,13 @@ import numpy as np
 
 from tinyvae.autograd import Replay, Tensor, trace_non_finite
 from tinyvae.backend import Array
+from tinyvae.data.batches import batches
 from tinyvae.data.dataset import BINARISE, Binarise, Split, as_split
 from tinyvae.errors import DataError, NonFiniteError, OptionError, ShapeError
 from tinyvae.evaluation.elbo import evaluate
 from tinyvae.models.vae import VAE
 from tinyvae.noise import Noise
-from tinyvae.objectives import Terms, check_pixels, negative_elbo
+from tinyvae.objectives import Terms, negative_elbo
 from tinyvae.optim import clip_global_norm
 from tinyvae.state import Row as Row
 from tinyvae.state import RunState, Snapshot, fingerprint
@@ -106,7 +108,7 @@ def fit(
         Trained in place, on the backend where it is.
     train, valid : Split or array
         Images to train on, and others to watch: uint8, or float32 in [0, 1], of shape
-        (N, H, W) or (N, H, W, 3).
+        (N, H, W) or (N, H, W, 3). Those of a memory-mapped file are read batch by batch.
     callbacks : sequence of callable
         Called with a `Progress` after every step and every epoch.
     checkpoint : path, optional
@@ -144,7 +146,8 @@ def fit(
     Raises
     ------
     DataError, ShapeError
-        Pixels outside [0, 1], or images of another shape than the model's.
+        Pixels outside [0, 1], or images of another shape than the model's; or a file of images
+        that has changed, or cannot be read, at which the last checkpoint stays.
     NonFiniteError
         A NaN or an infinity, naming the op and the tensor that made it first; the model
         is put back to where the epoch began, and the last checkpoint stays.
@@ -228,32 +231,35 @@ class Trainer:
 
     def _run_steps(self, asked: SimpleNamespace) -> None:
         pending: list[Terms] = []
-        for x, noise in self._batches():
-            pending.append(self.train_step(x, noise))
-            self.state.step += 1
-            self._tell(self.state.epoch, self.state.step)
-            last, stop = self.state.step == self.steps, asked.stop
-            if self.model.backend.host or last or stop:
-                self._add_up(pending)
-            if stop and not last:
-                self.state.check_finite()
-                self._save()
-                raise KeyboardInterrupt
+        with closing(self._batches()) as made:
+            for x, noise in made:
+                pending.append(self.train_step(x, noise))
+                self.state.step += 1
+                self._tell(self.state.epoch, self.state.step)
+                last, stop = self.state.step == self.steps, asked.stop
+                if self.model.backend.host or last or stop:
+                    self._add_up(pending)
+                if stop and not last:
+                    self.state.check_finite()
+                    self._save()
+                    raise KeyboardInterrupt
 
-    def _batches(self) -> Iterator[tuple[Tensor, Array]]:
+    def _batches(self) -> Generator[tuple[Tensor, Array]]:
         """The steps of this epoch that are not done yet: pixels (B, D) and noise (B, K)."""
-        seed, epoch, size = self.settings.seed, str(self.state.epoch), self.settings.batch
-        order = Noise(seed, "shuffle", epoch, backend="numpy").permutation(len(self.train))
-        dynamic = self.settings.binarise == "dynamic"
-        pixels = Noise(seed, "pixels", epoch, backend="numpy") if dynamic else None
-        posterior = Noise(seed, "posterior", epoch, backend=self.model.backend)
-        done = self.state.step
-        for step in range(self.steps):
-            rows = order[step * size : (step + 1) * size]
-            images = self.train.batch(rows, pixels, self.model.dtype)
-            noise = posterior.normal((len(rows), self.model.latent), self.model.dtype)
-            if step >= done:
-                yield Tensor.wrap(self.model.backend.from_host(images)), noise
+        settings, from_host = self.settings, self.model.backend.from_host
+        made = batches(
+            self.train,
+            settings.batch,
+            self.model.latent,
+            seed=settings.seed,
+            epoch=self.state.epoch,
+            done=self.state.step,
+            dynamic=settings.binarise == "dynamic",
+            dtype=self.model.dtype,
+        )
+        with closing(made):
+            for images, noise in made:
+                yield Tensor.wrap(from_host(images)), from_host(noise)
 
     def train_step(self, x: Tensor, noise: Array) -> Terms:
         """One step: the loss forward, the gradients backward, the parameters along them."""
@@ -310,8 +316,8 @@ class Trainer:
         self.state.restore(good)
         step = self.state.step
         try:
-            with trace_non_finite():
-                for x, noise in self._batches():
+            with trace_non_finite(), closing(self._batches()) as made:
+                for x, noise in made:
                     step += 1
                     self.train_step(x, noise)
                     self.state.check_finite()
@@ -326,7 +332,7 @@ class Trainer:
 
     # What is kept
 
-    @property
+    @cached_property  # a pass over all images, which do not change
     def _about(self) -> dict[str, Any]:
         images = {"training": fingerprint(self.train), "validation": fingerprint(self.valid)}
         return {"settings": asdict(self.settings), "images": images}
@@ -371,7 +377,7 @@ def _check_images(model: VAE, split: Split) -> None:
         )
     if len(split) == 0:
         raise DataError("there are no images to train on or to watch: give at least one")
-    check_pixels(split.images)
+    split.check()
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from planted.training_oracles import (
     training_goes_back_to_the_best_epoch_of_the_validation_images,
 )
 from tinyvae import training
-from tinyvae.data import Dataset
+from tinyvae.data import Dataset, batches
 from tinyvae.evaluation import elbo
 from tinyvae.evaluation.elbo import Evaluation, evaluate
 from tinyvae.noise import Noise
@@ -64,9 +65,8 @@ def forget(trainer: Trainer) -> None:
 class WithoutRemainder(Trainer):
     """Leaves out the last batch where it is smaller."""
 
-    def __init__(self, *inputs: Any) -> None:
-        super().__init__(*inputs)
-        self.steps = len(self.train) // self.settings.batch
+    def _batches(self) -> Any:
+        yield from islice(super()._batches(), len(self.train) // self.settings.batch)
 
 
 def mean_of_means(self: Trainer, pending: list[Any]) -> None:
@@ -127,7 +127,7 @@ FITS: list[tuple[str, str, Callable[..., Any], Any]] = [
     (
         "the same noise in every epoch",
         "a seed set inside the loop",
-        where(training, "Noise", lambda seed, name, *_, **on: Noise(seed, name, **on), fit),
+        where(batches, "Noise", lambda seed, name, *_, **on: Noise(seed, name, **on), fit),
         the_noise_is_drawn_anew_for_every_code,
     ),
     (

@@ -7,8 +7,11 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from tinyvae.data.ondisk import OnDisk, blocks, spooled, unmapped
+from tinyvae.data.pixels import as_floats, draws
 from tinyvae.errors import DataError, OptionError
 from tinyvae.noise import Noise
+from tinyvae.objectives import check_pixels
 
 Binarise: TypeAlias = Literal["none", "static", "dynamic"]
 BINARISE: tuple[Binarise, ...] = ("none", "static", "dynamic")
@@ -20,17 +23,20 @@ class Split:
 
     Attributes
     ----------
-    images : ndarray of uint8 or float32
-        Shape (N, H, W) for grey and (N, H, W, 3) for colour; it may be memory-mapped.
-        Bytes stand for 0 to 1 in steps of 1/255; floats lie in [0, 1].
+    images : ndarray or OnDisk, of uint8 or float32
+        Shape (N, H, W) for grey and (N, H, W, 3) for colour. Bytes stand for 0 to 1 in steps of
+        1/255; floats lie in [0, 1]. A memory-mapped file is read by the row (see
+        `tinyvae.data.ondisk`), and its floats of any size become float32 then.
     labels : ndarray or None
         Classes, shape (N,), or factors, shape (N, F).
     """
 
-    images: np.ndarray
+    images: np.ndarray | OnDisk
     labels: np.ndarray | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.images, np.memmap):
+            object.__setattr__(self, "images", unmapped(self.images))
         grey_or_colour = self.images.ndim == 3 or self.images.shape[3:] == (3,)
         if self.images.dtype not in (np.uint8, np.float32) or not grey_or_colour:
             raise DataError(
@@ -58,13 +64,21 @@ class Split:
         >>> split.batch(np.array([1]))
         array([[1., 1.]], dtype=float32)
         """
-        pixels: np.ndarray = self.images[rows].reshape(-1, self.pixels)
-        if binarise is not None:
-            return draw_pixels(pixels, binarise).astype(dtype)
-        if pixels.dtype == np.uint8:
-            scaled: np.ndarray = np.multiply(pixels, np.dtype(dtype).type(1 / 255), dtype=dtype)
-            return scaled
-        return pixels.astype(dtype, copy=False)
+        pixels = self.stored(rows)
+        drawn = None if binarise is None else draws(pixels.shape, pixels.dtype, binarise)
+        return as_floats(pixels, drawn, dtype)
+
+    def stored(self, rows: np.ndarray | slice) -> np.ndarray:
+        """The chosen images as rows of what is stored, shape (B, D)."""
+        chosen: np.ndarray = np.asarray(self.images[rows])
+        return chosen.reshape(-1, self.pixels)
+
+    def check(self) -> None:
+        """Refuse floats outside [0, 1], with DataError."""
+        if isinstance(self.images, OnDisk):
+            self.images.check()
+        else:
+            check_pixels(self.images)
 
     @property
     def pixels(self) -> int:
@@ -72,14 +86,27 @@ class Split:
         return int(np.prod(self.images.shape[1:]))
 
     def binarised(self, noise: Noise) -> Split:
-        """The same images with every pixel drawn once and for all (static binarisation)."""
-        drawn = draw_pixels(self.images.reshape(len(self), -1), noise)
-        images = drawn.view(np.uint8) * np.uint8(255)
-        return Split(images.reshape(self.images.shape), self.labels)
+        """The same images with every pixel drawn once and for all (static binarisation).
+
+        Those of images on disk are in a temporary file, with a byte for each pixel.
+        """
+        parts = (_black_and_white(block, noise) for block in blocks(self.images))
+        if isinstance(self.images, OnDisk):
+            return Split(spooled(parts, self.images.shape), self.labels)
+        images, start = np.empty(self.images.shape, np.uint8), 0
+        for part in parts:
+            images[start : start + len(part)] = part
+            start += len(part)
+        return Split(images, self.labels)
+
+
+def _black_and_white(images: np.ndarray, noise: Noise) -> np.ndarray:
+    drawn: np.ndarray = draws(images.shape, images.dtype, noise) < images
+    return drawn.view(np.uint8) * np.uint8(255)
 
 
 def as_split(images: Any) -> Split:
-    """A Split, or an array as the images of one.
+    """A Split, or an array or images on disk as the images of one.
 
     Raises
     ------
@@ -88,20 +115,12 @@ def as_split(images: Any) -> Split:
     """
     if isinstance(images, Split):
         return images
-    if isinstance(images, np.ndarray):
+    if isinstance(images, np.ndarray | OnDisk):
         return Split(images)
     raise DataError(
         f"images are wanted, not a {type(images).__name__}: give a part of a data set, such as "
         "digits.train, or an array of shape (N, H, W)"
     )
-
-
-def draw_pixels(pixels: np.ndarray, noise: Noise) -> np.ndarray:
-    """True with probability equal to the grey value, exactly: P(u < p) = p / 255 for a byte p."""
-    grey = pixels.dtype == np.uint8
-    u = noise.integers(255, pixels.shape, "uint8") if grey else noise.uniform(pixels.shape)
-    drawn: np.ndarray = u < pixels
-    return drawn
 
 
 @dataclass(frozen=True)

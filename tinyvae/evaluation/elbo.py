@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from tinyvae.autograd import Tensor, no_grad
 from tinyvae.data.dataset import Split, as_split
 from tinyvae.errors import DataError
-from tinyvae.models.vae import VAE
+from tinyvae.models.vae import PIXELS, VAE
 from tinyvae.noise import Noise
-from tinyvae.objectives import check_pixels, kl_per_dimension, negative_elbo
+from tinyvae.objectives import kl_per_dimension, negative_elbo
 
 ROWS = 1000
 ACTIVE = 0.01  # the variance of a unit's posterior mean over the data, from which it counts
@@ -76,22 +77,41 @@ def evaluate(
     split = as_split(split)
     if len(split) == 0:
         raise DataError("there are no images to evaluate on")
-    check_pixels(split.images)
+    split.check()
     noise = Noise(seed, "evaluate", backend=model.backend)
     pixels = Noise(seed, "evaluate", "pixels", backend="numpy") if dynamic else None
-    sums, spread, means = np.zeros(2), np.zeros(model.latent), []
+    sums, spread, moments = np.zeros(2), np.zeros(model.latent), Moments()
+    size = min(ROWS, max(1, PIXELS // split.pixels))
     with no_grad():
-        for start in range(0, len(split), ROWS):
-            rows = split.batch(slice(start, start + ROWS), pixels, model.dtype)
+        for start in range(0, len(split), size):
+            rows = split.batch(slice(start, start + size), pixels, model.dtype)
             x = Tensor.wrap(model.backend.from_host(rows))
             draws = noise.normal((len(rows), model.latent), model.dtype)
             terms = negative_elbo(model, x, draws)
             parts = (terms.cross_entropy, terms.kl)
             sums += [float(part.numpy().sum(dtype=np.float64)) for part in parts]
             spread += len(rows) * kl_per_dimension(terms.mean, terms.log_variance).numpy()
-            means.append(terms.mean.numpy())
-    variances = np.concatenate(means).var(axis=0, dtype=np.float64)
+            moments = moments.joined_by(terms.mean.numpy())
     cross_entropy, kl = (sums / len(split)).tolist()
-    return Evaluation(
-        cross_entropy, kl, (spread / len(split)).tolist(), int((variances > ACTIVE).sum())
-    )
+    active = int((moments.squares / len(split) > ACTIVE).sum())
+    return Evaluation(cross_entropy, kl, (spread / len(split)).tolist(), active)
+
+
+@dataclass(frozen=True)
+class Moments:
+    """How many rows there were, their mean, and their squared distances from it, summed.
+
+    >>> Moments().joined_by(np.array([[1.0], [3.0]])).joined_by(np.array([[8.0]]))
+    Moments(count=3, mean=array([4.]), squares=array([26.]))
+    """
+
+    count: int = 0
+    mean: Any = 0.0
+    squares: Any = 0.0
+
+    def joined_by(self, rows: np.ndarray) -> Moments:
+        """Those of more rows, in float64 (Chan et al., 1979)."""
+        rows = rows.astype(np.float64)
+        share, away = len(rows) / (self.count + len(rows)), rows.mean(axis=0) - self.mean
+        squares = len(rows) * rows.var(axis=0) + self.count * share * away**2
+        return Moments(self.count + len(rows), self.mean + share * away, self.squares + squares)

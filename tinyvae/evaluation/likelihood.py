@@ -13,7 +13,7 @@ from tinyvae.data.dataset import Split, as_split
 from tinyvae.errors import DataError, OptionError
 from tinyvae.models.vae import VAE
 from tinyvae.noise import Noise
-from tinyvae.objectives import check_pixels, log_weights
+from tinyvae.objectives import log_weights
 
 ROWS = 1000  # codes that go through the decoder at once
 
@@ -104,7 +104,7 @@ def log_likelihood(
         raise DataError("there are no images to evaluate on")
     if samples < 2:
         raise OptionError(f"the number of samples is from 2 up, not {samples}")
-    check_pixels(split.images)
+    split.check()
     noise = Noise(seed, "likelihood", backend=model.backend)
     size = max(1, ROWS // samples)
     with no_grad():

@@ -15,7 +15,8 @@ from tinyvae.nn import MLP, Module
 from tinyvae.noise import Noise
 from tinyvae.objectives import check_pixels
 
-ROWS = 1000  # images that go through the model at once where no gradient is wanted
+ROWS = 1000  # images that go through the model at once where no gradient is wanted,
+PIXELS = 1 << 20  # with no more pixels than these
 
 
 class VAE(Module):
@@ -105,7 +106,8 @@ class VAE(Module):
                 f"codes are of shape (N, {self.latent}), with N from 1 up, not {z.shape}"
             )
         with no_grad():
-            parts = [self._pixels(z[k : k + ROWS]) for k in range(0, len(z), ROWS)]
+            size = min(ROWS, max(1, PIXELS // math.prod(self.image_shape)))
+            parts = [self._pixels(z[k : k + size]) for k in range(0, len(z), size)]
         return _joined(parts)
 
     def reconstruct(self, images: Any) -> Any:
@@ -129,10 +131,12 @@ class VAE(Module):
                 f"this model takes images of shape (N, {', '.join(map(str, self.image_shape))}) "
                 f"or (N, {pixels}), with N from 1 up, not {images.shape}"
             )
-        check_pixels(images)
         scale = 1 / 255 if str(images.dtype) == "uint8" else 1
-        for start in range(0, len(images), ROWS):
-            rows = images[start : start + ROWS].reshape(-1, pixels)
+        size = min(ROWS, max(1, PIXELS // pixels))
+        for start in range(0, len(images), size):
+            chosen = images[start : start + size]  # which may be on disk
+            rows = backends.get("numpy").xp.asarray(chosen).reshape(-1, pixels)
+            check_pixels(rows)
             yield Tensor.wrap(self.backend.from_host(rows.astype(self.dtype) * scale))
 
 
