@@ -174,6 +174,8 @@ def _train(
         f"{len(dataset.train):,} training images of [bold]{escape(config.data)}[/], "
         f"seed {config.seed}, into {escape(str(run.path))}"
     )
+    if group.size > 1:
+        _introduce(group)
     with _to_go_on(run, group), console.Display() as display:
         history = run.train(config, dataset, resume=resume, callbacks=(display,), group=group)
     if group.rank:
@@ -192,6 +194,16 @@ def _train(
         f"test images:  {console.nats(result.loss, result.cross_entropy, result.kl)} nats per image"
     )
     console.say(f"Look at them: [bold]{escape(str(run.path))}[/] has {', '.join(names)}")
+
+
+def _introduce(group: Communicator) -> None:
+    """Say which process is which rank: `mpiexec` names one that is lost by its number."""
+    named = enumerate(group.gather((os.getpid(), platform.node())))
+    ranks = (f"rank {rank} is process {number} on {node}" for rank, (number, node) in named)
+    console.say(
+        f"{group.size} processes share each batch: {escape(', '.join(ranks))}. If one is lost, "
+        "mpiexec ends the run, and --resume goes on from its last epoch"
+    )
 
 
 @contextlib.contextmanager

@@ -361,8 +361,9 @@ class Trainer:
     def _agreed_to_stop(self, last: bool) -> bool:
         """Whether any rank was asked to; a device is seldom looked at, since that waits for it."""
         backend, stop = self.model.backend, self.state.optimiser.flat.riders[2]
-        look = backend.host or last or self.state.step % LOOK == 0
-        return look and bool(stop > 0)
+        agreed = (backend.host or last or self.state.step % LOOK == 0) and bool(stop > 0)
+        self.asked.stop = self.asked.stop or agreed
+        return agreed
 
     # What went wrong
 

@@ -1,0 +1,1 @@
+"""Tests of several processes, and what stands in for them."""
