@@ -270,7 +270,10 @@ class Trainer:
         for step in range(self.steps):
             rows = order[step * size : (step + 1) * size]
             mine, _ = self.group.share(len(rows))
-            images = self.train.batch(rows, pixels, self.model.dtype)[mine]
+            if pixels is None:
+                images = self.train.batch(rows[mine], None, self.model.dtype)
+            else:  # drawn for the whole batch, as by one process
+                images = self.train.batch(rows, pixels, self.model.dtype)[mine]
             noise = posterior.normal((len(rows), self.model.latent), self.model.dtype)[mine]
             if step >= done:
                 yield Tensor.wrap(self.model.backend.from_host(images)), noise

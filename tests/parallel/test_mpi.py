@@ -202,11 +202,11 @@ def test_ctrl_c_stops_all_saves_and_prints_once_what_goes_on(who: str):
 
 
 def test_a_process_that_hangs_is_noticed_and_named_after_a_while():
-    process, numbers = begun(2, code="from tinyvae.parallel import mpi; mpi.PATIENCE = 1.5\n")
+    process, numbers = begun(2, code="from tinyvae.parallel import mpi; mpi.PATIENCE = 6\n")
     os.kill(numbers[1], signal.SIGSTOP)
     code, _, err = ended(process)
     assert code != 0
-    assert "Error: rank 0: the other processes have not answered for 2 s" in err
+    assert "Error: rank 0: the other processes have not answered for 6 s" in err
     assert_files_are_whole("run")
 
 
