@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ranks import Threads, together, values
 
-from parallel.threads import Threads, together, values
 from tinyvae.errors import DataError, OptionError, ParallelError
 from tinyvae.parallel import Alone, Communicator, joined
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ranks import PATIENCE, Threads, together, values
 
 import tinyvae as tv
-from parallel.threads import PATIENCE, Threads, together, values
 from tinyvae.errors import MissingExtraError, ParallelError
 from tinyvae.parallel.nccl import NCCL, take_device
 

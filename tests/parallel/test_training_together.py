@@ -10,9 +10,9 @@ import pytest
 import standin
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ranks import Threads, together, values
 
 import tinyvae as tv
-from parallel.threads import Threads, together, values
 from tinyvae.backend import Backend
 from tinyvae.data.dataset import Split
 from tinyvae.errors import NonFiniteError, OptionError, ParallelError
