@@ -353,7 +353,6 @@ class Trainer:
         rows = min(self.settings.batch, len(self.train) - step * self.settings.batch)
         _, part = self.group.share(rows)
         (terms.loss * part).backward()
-        flat.gather()
         for k, each in enumerate((terms.cross_entropy, terms.kl)):
             flat.riders[k] = each.array.sum() * (part > 0)
         flat.riders[2] = float(self.asked.stop)

@@ -10,7 +10,7 @@ from typing import Any
 
 from tinyvae.parallel import Communicator
 
-PATIENCE = 60.0  # seconds; after them a test that would hang fails
+PATIENCE = 20.0  # seconds; after them a test that would hang fails
 
 
 class Threads(Communicator):
@@ -57,7 +57,9 @@ def together(size: int, act: Callable[[Threads], Any]) -> list[Any]:
                 raise
 
     threads = [
-        threading.Thread(target=contextvars.copy_context().run, args=(run, rank))
+        threading.Thread(
+            target=contextvars.copy_context().run, args=(run, rank), name=f"rank {rank}"
+        )
         for rank in range(size)
     ]
     for thread in threads:

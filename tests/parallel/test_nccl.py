@@ -140,6 +140,7 @@ def test_arrays_of_two_gpus_are_added_up_in_place_and_in_the_order_of_the_stream
         assert array.host.tolist() == [k + group.rank for k in range(5)]  # nobody has waited
         LOCAL.stream.work.append(lambda: array.host.__iadd__(1))
         nccl.sum(array)
+        assert array.host.tolist() == [4 * k + 3 for k in range(5)]  # the first, waited for
         LOCAL.stream.synchronize()
         return array.host
 

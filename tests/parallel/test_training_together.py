@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,10 @@ def test_the_gradients_of_several_ranks_are_those_of_one(
     assert_same_gradients(size, tolerance, dtype=dtype, beta=2.0, binarise="dynamic")
 
 
+def test_a_gradient_is_clipped_by_the_norm_of_the_whole(backend: Backend):
+    assert_same_gradients(3, 1e-12, dtype="float64", clip=0.1)
+
+
 @settings(max_examples=25)
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(2, 6))
 def test_they_are_for_odd_batches_and_for_fewer_rows_than_ranks(rows: int, batch: int, size: int):
@@ -105,7 +110,7 @@ SETTINGS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("size", [1, 2, 5])
+@pytest.mark.parametrize("size", [1, 2, 7])  # a last batch of 6 rows
 @pytest.mark.parametrize("options", SETTINGS)
 def test_a_run_of_several_ranks_is_the_run_of_one(
     backend: Backend, size: int, options: dict[str, Any]
@@ -119,6 +124,19 @@ def test_one_rank_that_mpiexec_started_is_one_process_bit_for_bit(backend: Backe
     (rows, weights), (wanted, others) = values(together(1, run))[0], run(Alone())
     assert rows == wanted
     assert all((weights[name] == others[name]).all() for name in others)
+
+
+def test_rank_0_alone_evaluates_and_all_log_the_same(monkeypatch: pytest.MonkeyPatch):
+    evaluated: list[str] = []
+
+    def evaluate(model: tv.VAE, *inputs: Any) -> Any:
+        evaluated.append(threading.current_thread().name)
+        return tv.evaluate(model, *inputs)
+
+    monkeypatch.setattr("tinyvae.training.evaluate", evaluate)
+    (rows, _), (also, _) = values(together(2, run))
+    assert rows == also
+    assert evaluated == ["rank 0"] * 2
 
 
 def test_all_ranks_end_with_the_same_parameters_bit_for_bit(backend: Backend):
