@@ -143,6 +143,38 @@ def test_one_process_under_mpiexec_is_one_without_bit_for_bit():
         assert Path("one", name).read_bytes() == Path("alone", name).read_bytes()
 
 
+FIT = """
+import numpy as np
+import tinyvae as tv
+
+def stop(progress):
+    if {fails}:
+        raise ValueError("a callback of the user's")
+
+images = np.random.default_rng(0).integers(256, size=(22, 3, 4), dtype=np.uint8)
+model = tv.VAE((3, 4), hidden=(6,))
+for row in tv.fit(model, images, epochs=2, batch=8, callbacks=[stop], parallel={parallel!r}):
+    print(row["epoch"], row["train_loss"])
+"""
+
+
+def test_fit_shares_the_batches_and_gives_every_rank_the_history():
+    words = [sys.executable, "-c", FIT.format(fails=False, parallel=None)]
+    alone = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+    code, out, err = ended(start(2, sys.executable, "-c", FIT.format(fails=False, parallel="mpi")))
+    assert (code, err) == (0, "")
+    found = sorted(float(line.split()[1]) for line in out.splitlines())
+    wanted = sorted(float(line.split()[1]) for line in alone.splitlines() * 2)
+    assert found == pytest.approx(wanted, rel=1e-5)
+
+
+def test_what_a_callback_raises_is_shown_once_and_ends_all():
+    process = start(2, sys.executable, "-c", FIT.format(fails=True, parallel="mpi"))
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert err.count("ValueError: a callback of the user's") == 1
+
+
 # Broken off, and gone on with
 
 

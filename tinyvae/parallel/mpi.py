@@ -105,6 +105,7 @@ class MPI(Communicator):
     def _abort(self) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
+        time.sleep(GRACE)  # mpiexec drops what it has not passed on yet
         self._world.Abort(1)
 
     @contextmanager
