@@ -155,3 +155,31 @@ def test_data_size_trains_on_every_size_from_every_source_and_draws_it(benchmark
     assert len(result["loading"]) == (6 if TORCH else 4)
     assert len(result["floors"]) == 4
     assert (tmp_path / "result.png").stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_parallel_measures_two_processes_and_predicts_more(benchmark):
+    pytest.importorskip("mpi4py")
+    result = benchmark("parallel", "--rounds", "1", "--steps", "2", "--batches", "16", "128")
+    assert [(row["batch"], row["processes"]) for row in result["rows"]] == [
+        *((16, 1), (16, 2)),
+        *((128, 1), (128, 2)),
+    ]
+    assert all(0 < row["sum_ms"] < row["step_ms_median"] for row in result["rows"])
+    assert [row["efficiency"] for row in result["rows"]][::2] == [1, 1]
+    for row in result["predictions"]:
+        for n in (2, 8, 64):
+            used = row["step_ms_1"] / (n * row[f"step_ms_{n}"])
+            assert row[f"efficiency_{n}"] == pytest.approx(used)
+            assert (row["last"] >= n) == (used >= 0.5)
+
+
+def test_the_predicted_sum_is_that_of_a_ring(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    from parallel import predicted
+
+    network, memory = (1e9, 1e-3, False), (1e9, 0.0, True)
+    assert predicted(1, 100, (2.0, 0.5), 1e6, network) == 52
+    # 4 processes: 25 rows each; 6 messages of 250 kB, 0.25 ms and 1 ms of latency each
+    assert predicted(4, 100, (2.0, 0.5), 1e6, network) == pytest.approx(2 + 12.5 + 6 * 1.25)
+    assert predicted(4, 100, (2.0, 0.5), 1e6, memory) == pytest.approx(2 + 12.5 + 6 * 1.0)

@@ -67,7 +67,7 @@ def test_the_defaults_in_the_help_are_those_of_a_run():
     options = {
         parameter.name: parameter for parameter in get_command(cli.app).commands["train"].params
     }
-    assert options.keys() == {*vars(Config()), "out", "resume"}
+    assert options.keys() == {*vars(Config()), "out", "resume", "parallel"}
     assert options["epochs"].help.endswith(f" Default: {cli.EPOCHS}.")
     for name, value in vars(Config()).items() - {("epochs", 300)}:
         shown = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

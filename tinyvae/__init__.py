@@ -57,6 +57,7 @@ _ROOMS = (
     "noise",
     "objectives",
     "optim",
+    "parallel",
     "plots",
     "testing",
     "training",

@@ -19,12 +19,14 @@ import typer
 from rich.markup import escape
 
 from tinyvae import __version__, console
-from tinyvae.errors import TinyvaeError
+from tinyvae.errors import OptionError, TinyvaeError
+from tinyvae.parallel.launch import is_launched, processes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from tinyvae.config import Config
+    from tinyvae.parallel import Communicator
     from tinyvae.runs import Run
 
 RUNS = Path("runs")
@@ -118,31 +120,53 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --out, or with the newest.")
     ] = False,
+    parallel: Annotated[
+        str | None,
+        _option("mpi: the processes that mpiexec starts share each batch.", "one process"),
+    ] = None,
 ) -> None:
     """Train a VAE, and write its weights, log and pictures into a folder."""
     from tinyvae.config import Config
-    from tinyvae.runs import Run, free_folder
+    from tinyvae.parallel import joined
 
     given = {
         name: value
         for name, value in locals().items()
         if name in Config.__dataclass_fields__ and value is not None
     }
+    if parallel is None and (count := processes()) > 1:
+        raise OptionError(
+            f"mpiexec started {count} processes, and each would train by itself: add --parallel mpi"
+        )
+    with joined(parallel) as group:
+        group.agree({f"--{name.replace('_', '-')}": value for name, value in given.items()})
+        group.agree({"--out": str(out), "--resume": resume})
+        run, config = group.once(lambda: _asked_for(given, out, resume))
+        _train(run, config, resume, epochs is None and not resume, group)
+
+
+def _asked_for(given: dict[str, Any], out: Path | None, resume: bool) -> tuple[Run, Config]:
+    from tinyvae.config import Config
+    from tinyvae.runs import Run, free_folder
+
     if resume:
         run = _open(out)
-        config = replace(run.config, **given)
-    else:
-        config = Config(**given)
-        run = Run(out or free_folder(RUNS, Path(config.data).resolve().stem or "run"))
-    _train(run, config, resume, choose_epochs=epochs is None and not resume)
+        return run, replace(run.config, **given)
+    config = Config(**given)
+    return Run(out or free_folder(RUNS, Path(config.data).resolve().stem or "run")), config
 
 
-def _train(run: Run, config: Config, resume: bool, choose_epochs: bool) -> None:
+def _train(
+    run: Run, config: Config, resume: bool, choose_epochs: bool, group: Communicator
+) -> None:
     from tinyvae import backend, pictures, plots
 
-    backend.get(config.backend)
-    run.check(config, resume)
-    dataset = config.dataset()
+    if not backend.get(config.backend).host and group.size > 1:
+        from tinyvae.parallel.nccl import take_device
+
+        take_device(group.local_rank)
+    group.once(lambda: run.check(config, resume))
+    dataset = group.in_turn(config.dataset)
     if choose_epochs:
         config = config.with_enough_epochs(len(dataset.train))
     console.say(
@@ -150,8 +174,12 @@ def _train(run: Run, config: Config, resume: bool, choose_epochs: bool) -> None:
         f"{len(dataset.train):,} training images of [bold]{escape(config.data)}[/], "
         f"seed {config.seed}, into {escape(str(run.path))}"
     )
-    with _to_go_on(run), console.Display() as display:
-        history = run.train(config, dataset, resume=resume, callbacks=(display,))
+    if group.size > 1:
+        _introduce(group)
+    with _to_go_on(run, group), console.Display() as display:
+        history = run.train(config, dataset, resume=resume, callbacks=(display,), group=group)
+    if group.rank:
+        return
     if not display.told:
         console.say(
             f"All {config.epochs} epochs were done already; more of them: --resume --epochs N"
@@ -168,16 +196,29 @@ def _train(run: Run, config: Config, resume: bool, choose_epochs: bool) -> None:
     console.say(f"Look at them: [bold]{escape(str(run.path))}[/] has {', '.join(names)}")
 
 
+def _introduce(group: Communicator) -> None:
+    """Say which process is which rank: `mpiexec` names one that is lost by its number."""
+    named = enumerate(group.gather((os.getpid(), platform.node())))
+    ranks = (f"rank {rank} is process {number} on {node}" for rank, (number, node) in named)
+    console.say(
+        f"{group.size} processes share each batch: {escape(', '.join(ranks))}. If one is lost, "
+        "mpiexec ends the run, and --resume goes on from its last epoch"
+    )
+
+
 @contextlib.contextmanager
-def _to_go_on(run: Run) -> Iterator[None]:
+def _to_go_on(run: Run, group: Communicator) -> Iterator[None]:
     """Say, when a run is broken off, by which command it goes on."""
     try:
         yield
     except KeyboardInterrupt:
-        if not run.has_state:
+        if not (group.rank or run.has_state):
             raise
         program = "tinyvae" if shutil.which("tinyvae") else sys.argv[0]
-        command = shlex.join([program, "train", "--resume", "--out", str(run.path)])
+        words = [program, "train", "--resume", "--out", str(run.path)]
+        if is_launched():
+            words = ["mpiexec", "-n", str(group.size), *words, "--parallel", "mpi"]
+        command = shlex.join(words)
         console.say(f"Stopped and saved. To go on, to the same numbers: {escape(command)}")
         raise typer.Exit(130) from None
 
@@ -340,12 +381,8 @@ def _fail(message: str) -> NoReturn:
     sys.exit(1)
 
 
-def main() -> None:
-    """Run the command line; what a person can mend is one message, without a traceback."""
-    for stream in (sys.stdout, sys.stderr):  # a letter that the terminal lacks stops nothing
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    os.environ["MPLBACKEND"] = "agg"  # no picture is ever shown, so none needs a display
+def _run() -> None:
+    """Carry out the command; what a person can mend is one message, without a traceback."""
     try:
         app()
     except TinyvaeError as error:
@@ -354,3 +391,25 @@ def main() -> None:
         _fail("there is not enough memory for this: choose a smaller --batch, --hidden or --latent")
     except OSError as error:
         _fail(f"the system says: {error}")
+
+
+def _run_as_one() -> None:
+    """Carry out the command as one of the processes of `mpiexec`, of which one speaks."""
+    from tinyvae.parallel.mpi import one_voice, world
+
+    try:
+        group = world()
+    except TinyvaeError as error:
+        _fail(str(error))
+    with one_voice(group):
+        _run()
+
+
+def main() -> None:
+    """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):  # a letter that the terminal lacks stops nothing
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    os.environ["MPLBACKEND"] = "agg"  # no picture is ever shown, so none needs a display
+    together = processes() > 1 or (is_launched() and any("--parallel" in a for a in sys.argv))
+    (_run_as_one if together else _run)()

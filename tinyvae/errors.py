@@ -39,3 +39,7 @@ class RunError(TinyvaeError, ValueError):
 
 class MissingExtraError(TinyvaeError, ImportError):
     """An optional package that is needed for this and is not installed."""
+
+
+class ParallelError(TinyvaeError, RuntimeError):
+    """Processes that were not started together, that differ, or that no longer answer."""

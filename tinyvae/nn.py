@@ -16,6 +16,7 @@ from tinyvae.noise import Noise
 
 Activation: TypeAlias = Callable[[Tensor], Tensor]
 Initialise: TypeAlias = Callable[[int, int, Noise], Array]
+RIDERS = 3
 ACTIVATIONS = ("relu", "tanh", "softplus", "sigmoid", "leaky_relu", "elu", "gelu")
 
 
@@ -257,6 +258,9 @@ class FlatParameters:
     ----------
     values, gradients : (P,)
         Writing to ``values`` changes the parameters: call `announce` after it.
+    exchanged : (P + 3,)
+        What processes that train together add up: ``gradients``, and in the same memory
+        behind them ``riders``, three numbers that ride with them.
     """
 
     def __init__(self, parameters: Sequence[Tensor]) -> None:
@@ -273,7 +277,8 @@ class FlatParameters:
                 )
         xp, size = first.backend.xp, sum(p.size for p in self.parameters)
         self.values = xp.zeros(size, dtype=first.dtype)
-        self.gradients = xp.zeros(size, dtype=first.dtype)
+        self.exchanged = xp.zeros(size + RIDERS, dtype=first.dtype)
+        self.gradients, self.riders = self.exchanged[:size], self.exchanged[size:]
         self._views, end = [], 0
         for parameter in self.parameters:
             start, end = end, end + parameter.size

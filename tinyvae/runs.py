@@ -26,6 +26,7 @@ from tinyvae.data import Dataset
 from tinyvae.errors import OptionError, RunError
 from tinyvae.evaluation.elbo import Evaluation, evaluate
 from tinyvae.models.vae import VAE
+from tinyvae.parallel import Alone, Communicator
 from tinyvae.training import Progress, Row, Trainer
 
 
@@ -53,10 +54,12 @@ class Run:
         *,
         resume: bool = False,
         callbacks: tuple[Callable[[Progress], object], ...] = (),
+        group: Communicator | None = None,
     ) -> list[Row]:
         """Train a VAE on `Config.dataset`; write config, checkpoint, weights and log.
 
-        After every epoch ``checkpoint.safetensors`` holds all that ``resume`` needs.
+        After every epoch ``checkpoint.safetensors`` holds all that ``resume`` needs. Of a
+        ``group`` of processes, only rank 0 reads and writes the folder.
 
         Raises
         ------
@@ -64,14 +67,17 @@ class Run:
             The folder is not empty; or, to resume, it holds no run, or one that was begun
             with another configuration.
         """
-        self.check(config, resume)
+        group = group or Alone()
+        group.once(lambda: self.check(config, resume))
         with backends.use(config.backend):
             model = config.model(dataset.image_shape)
         checkpoint = self / "checkpoint.safetensors"
         parts = (dataset.train, dataset.valid)
-        trainer = Trainer(model, *parts, config.settings, callbacks, checkpoint)
-        if resume and self.has_state:
+        trainer = Trainer(model, *parts, config.settings, callbacks, checkpoint, group)
+        if resume and group.once(lambda: self.has_state):
             trainer.resume()
+        if group.rank:
+            return trainer.run()
         with self._begun(config, dataset):
             history = trainer.run()
         save_tensors(self / "weights.safetensors", model.state_dict())

@@ -6,6 +6,7 @@ import math
 import operator
 import signal
 import threading
+import zlib
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -16,6 +17,7 @@ from typing import Any, get_type_hints
 
 import numpy as np
 
+from tinyvae import __version__
 from tinyvae.autograd import Replay, Tensor, trace_non_finite
 from tinyvae.backend import Array
 from tinyvae.data.batches import batches
@@ -26,10 +28,12 @@ from tinyvae.models.vae import VAE
 from tinyvae.noise import Noise
 from tinyvae.objectives import Terms, negative_elbo
 from tinyvae.optim import clip_global_norm
+from tinyvae.parallel import Alone, Communicator, joined
 from tinyvae.state import Row as Row
 from tinyvae.state import RunState, Snapshot, fingerprint
 
 MOST = 10**9  # epochs, or images in a batch
+LOOK = 32  # steps between looks at a device for whether a process was asked to stop
 WATCHED = 1000  # training images on which the latent dimensions are watched without validation
 
 
@@ -98,6 +102,7 @@ def fit(
     callbacks: Sequence[Callable[[Progress], object]] = (),
     checkpoint: str | Path | None = None,
     resume: bool = False,
+    parallel: str | None = None,
     **settings: Any,
 ) -> list[Row]:
     """Train a VAE by Adam on the negative ELBO.
@@ -110,11 +115,15 @@ def fit(
         Images to train on, and others to watch: uint8, or float32 in [0, 1], of shape
         (N, H, W) or (N, H, W, 3). Those of a memory-mapped file are read batch by batch.
     callbacks : sequence of callable
-        Called with a `Progress` after every step and every epoch.
+        Called with a `Progress` after every step and every epoch; by rank 0 alone.
     checkpoint : path, optional
         A file that holds everything after each epoch, and after Ctrl-C.
     resume : bool
         Go on from ``checkpoint``, to the same numbers bit for bit as without a break.
+    parallel : {None, "mpi"}
+        ``"mpi"`` where ``mpiexec`` started several processes that all come here: they share
+        each batch, to the numbers of one process but for round-off, and rank 0 writes. One
+        that raises ends the others, when it ends.
     epochs, batch : int
         Passes over the images, and images in one step (the last may be smaller).
     learning_rate : float
@@ -151,6 +160,8 @@ def fit(
     NonFiniteError
         A NaN or an infinity, naming the op and the tensor that made it first; the model
         is put back to where the epoch began, and the last checkpoint stays.
+    ParallelError
+        The processes were not started together, or differ in settings, images or model.
 
     Examples
     --------
@@ -163,17 +174,19 @@ def fit(
     known = [field.name for field in fields(Settings)]
     if unknown := sorted(settings.keys() - set(known)):
         raise OptionError(f"fit has no setting {unknown[0]!r}; its settings: {', '.join(known)}")
-    trainer = Trainer(
-        model,
-        as_split(train),
-        None if valid is None else as_split(valid),
-        Settings(**settings),
-        callbacks,
-        path,
-    )
-    if resume:
-        trainer.resume()
-    return trainer.run()
+    with joined(parallel) as group:
+        trainer = Trainer(
+            model,
+            as_split(train),
+            None if valid is None else as_split(valid),
+            Settings(**settings),
+            callbacks,
+            path,
+            group,
+        )
+        if resume:
+            trainer.resume()
+        return trainer.run()
 
 
 class Trainer:
@@ -187,24 +200,30 @@ class Trainer:
         settings: Settings,
         callbacks: Sequence[Callable[[Progress], object]] = (),
         checkpoint: Path | None = None,
+        group: Communicator | None = None,
     ) -> None:
         _check_data(model, train, valid, settings)
+        self.group = (group or Alone()).on(model.backend)
         if settings.binarise == "static":
             train = train.binarised(Noise(settings.seed, "binarise", "train", backend="numpy"))
             valid = valid and valid.binarised(
                 Noise(settings.seed, "binarise", "valid", backend="numpy")
             )
         self.model, self.train, self.valid, self.settings = model, train, valid, settings
-        self.callbacks, self.checkpoint = callbacks, checkpoint
+        self.callbacks = callbacks if self.group.rank == 0 else ()
+        self.checkpoint, self.asked = checkpoint, SimpleNamespace(stop=False)
         self.state = RunState(model, settings.learning_rate)
         self.steps = math.ceil(len(train) / settings.batch)
         self._terms = Replay(self._loss, self.state.optimiser.flat.parameters)
+        if self.group.size > 1:
+            self._agree()
 
     # The loop
 
     def run(self) -> list[Row]:
         """Train until the last epoch, or until it no longer helps."""
         with _ctrl_c() as asked, np.errstate(over="ignore", invalid="ignore"):
+            self.asked = asked
             while self.state.epoch <= self.settings.epochs and not self.is_stale:
                 self._run_epoch(asked)
         if self.settings.patience:
@@ -220,13 +239,13 @@ class Trainer:
         good = self.state.snapshot()
         try:
             self._run_steps(asked)
-            row = self._log()
+            row = self.group.once(self._log)
         except NonFiniteError as error:
             raise self._first_cause(good, error) from None
         self.state.end_epoch(row)
         self._save()
         self._tell(row["epoch"], self.steps, row)
-        if asked.stop:
+        if self.group.broadcast(asked.stop):
             raise KeyboardInterrupt
 
     def _run_steps(self, asked: SimpleNamespace) -> None:
@@ -236,7 +255,8 @@ class Trainer:
                 pending.append(self.train_step(x, noise))
                 self.state.step += 1
                 self._tell(self.state.epoch, self.state.step)
-                last, stop = self.state.step == self.steps, asked.stop
+                last = self.state.step == self.steps
+                stop = asked.stop if self.group.size == 1 else self._agreed_to_stop(last)
                 if self.model.backend.host or last or stop:
                     self._add_up(pending)
                 if stop and not last:
@@ -256,6 +276,7 @@ class Trainer:
             done=self.state.step,
             dynamic=settings.binarise == "dynamic",
             dtype=self.model.dtype,
+            share=lambda count: self.group.share(count)[0],
         )
         with closing(made):
             for images, noise in made:
@@ -265,14 +286,18 @@ class Trainer:
         """One step: the loss forward, the gradients backward, the parameters along them."""
         optimiser = self.state.optimiser
         optimiser.zero_grad()
-        terms: Terms = self._terms(x.array, noise, self.beta)
+        if self.group.size == 1:
+            terms: Terms = self._terms(x.array, noise, self.beta, 1.0)
+        else:
+            terms = self._terms_together(x, noise)
         if self.settings.clip:
             clip_global_norm(optimiser, self.settings.clip)
         optimiser.step()
         return terms
 
-    def _loss(self, x: Array, noise: Array, beta: float) -> Terms:
-        return negative_elbo(self.model, Tensor.wrap(x), noise, beta, self.settings.free_bits)
+    def _loss(self, x: Array, noise: Array, beta: float, part: float) -> Terms:
+        terms = negative_elbo(self.model, Tensor.wrap(x), noise, beta, self.settings.free_bits)
+        return terms if part == 1 else terms._replace(loss=terms.loss * part)
 
     @property
     def beta(self) -> float:
@@ -309,12 +334,53 @@ class Trainer:
         for callback in self.callbacks:
             callback(Progress(self.settings, epoch, step, self.steps, row))
 
+    # Together with other processes
+
+    def _agree(self) -> None:
+        """Begin from the same everywhere, or not at all."""
+        if self.settings.free_bits:
+            raise OptionError(
+                "free_bits takes the larger of two averages over the batch, which is no sum over "
+                "the shares of several processes: use free_bits=0, or one process"
+            )
+        versions = {"the version of tinyvae": __version__, "that of NumPy": np.__version__}
+        about = self._about
+        images = {f"the {part} images": found for part, found in about["images"].items()}
+        values = self.model.backend.to_host(self.state.optimiser.flat.values)
+        weights = {"the first weights": zlib.crc32(values.data)}
+        self.group.agree(about["settings"] | self.model.config | versions | images | weights)
+
+    def _terms_together(self, x: Tensor, noise: Array) -> Terms:
+        """The gradient of the mean over the whole batch, from those over the ranks' shares.
+
+        With it, in the one vector that is added up, ride the sums of the cross-entropy and
+        the KL, which are returned in place of this rank's, and whether to stop.
+        """
+        flat, step = self.state.optimiser.flat, self.state.step
+        rows = min(self.settings.batch, len(self.train) - step * self.settings.batch)
+        _, part = self.group.share(rows)
+        terms: Terms = self._terms(x.array, noise, self.beta, part)
+        for k, each in enumerate((terms.cross_entropy, terms.kl)):
+            flat.riders[k] = each.array.sum() * (part > 0)
+        flat.riders[2] = float(self.asked.stop)
+        self.group.sum(flat.exchanged)
+        cross_entropy, kl = (Tensor.wrap(flat.riders[k : k + 1].copy()) for k in (0, 1))
+        return terms._replace(cross_entropy=cross_entropy, kl=kl)
+
+    def _agreed_to_stop(self, last: bool) -> bool:
+        """Whether any rank was asked to; a device is seldom looked at, since that waits for it."""
+        backend, stop = self.model.backend, self.state.optimiser.flat.riders[2]
+        agreed = (backend.host or last or self.state.step % LOOK == 0) and bool(stop > 0)
+        self.asked.stop = self.asked.stop or agreed
+        return agreed
+
     # What went wrong
 
     def _first_cause(self, good: Snapshot, error: NonFiniteError) -> NonFiniteError:
         """Go through the epoch again from where all was well, until the first bad op says so."""
         self.state.restore(good)
-        step = self.state.step
+        step, group = self.state.step, self.group
+        self.group = Alone()  # each rank for itself, so that none waits for one that has failed
         try:
             with trace_non_finite(), closing(self._batches()) as made:
                 for x, noise in made:
@@ -324,6 +390,7 @@ class Trainer:
                 self._log()
         except NonFiniteError as first:
             error = first
+        self.group = group
         self.state.restore(good)
         return NonFiniteError(
             f"epoch {self.state.epoch}, step {step}: {error}. The model is back where the epoch "
@@ -338,7 +405,7 @@ class Trainer:
         return {"settings": asdict(self.settings), "images": images}
 
     def _save(self) -> None:
-        if self.checkpoint is not None:
+        if self.checkpoint is not None and self.group.rank == 0:
             self.state.save(self.checkpoint, self._about)
 
     def resume(self) -> None:
@@ -352,7 +419,7 @@ class Trainer:
         """
         if self.checkpoint is None:
             raise OptionError("to resume, say from where: checkpoint=...")
-        self.state.load(self.checkpoint, self._about)
+        self.group.with_file(self.checkpoint, lambda path: self.state.load(path, self._about))
 
 
 def _check_data(model: VAE, train: Split, valid: Split | None, settings: Settings) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import TypeAlias, TypeVar
 
 import numpy as np
@@ -29,6 +29,7 @@ def batches(
     done: int = 0,
     dynamic: bool = False,
     dtype: str = "float32",
+    share: Callable[[int], slice] = slice,
 ) -> Batches:
     """The batches of one epoch, on the host; those of images on disk are made by a thread.
 
@@ -48,6 +49,8 @@ def batches(
     dynamic : bool
         Whether every pixel is drawn black or white.
     dtype : str
+    share : callable
+        Which rows of a batch of so many are wanted, as where processes share it; all.
 
     Yields
     ------
@@ -67,7 +70,7 @@ def batches(
     >>> [pixels.shape for pixels, _ in batches(split, 2, 3, seed=0, epoch=1)]
     [(2, 4), (2, 4), (1, 4)]
     """
-    made = _made(split, size, latent, seed, str(epoch), done, dynamic, dtype)
+    made = _made(split, size, latent, seed, str(epoch), done, dynamic, dtype, share)
     return ahead(made) if isinstance(split.images, OnDisk) else made
 
 
@@ -80,6 +83,7 @@ def _made(
     done: int,
     dynamic: bool,
     dtype: str,
+    share: Callable[[int], slice],
 ) -> Batches:
     order, pixels, posterior = (
         Noise(seed, name, epoch, backend="numpy") for name in ("shuffle", "pixels", "posterior")
@@ -89,7 +93,9 @@ def _made(
         drawn = draws(shape, split.images.dtype, pixels) if dynamic else None
         noise = posterior.normal((len(rows), latent), dtype)
         if step >= done:
-            yield as_floats(split.stored(rows), drawn, dtype), noise
+            mine = share(len(rows))
+            drawn = drawn if drawn is None else drawn[mine]
+            yield as_floats(split.stored(rows[mine]), drawn, dtype), noise[mine]
 
 
 def shuffled(count: int, size: int, noise: Noise) -> Iterator[np.ndarray]:
