@@ -155,6 +155,7 @@ def test_binarised_training_goes_to_the_end(no_pictures: Path, binarise: str):
         (("--binarise", "yes"), "binarise is one of ('none', 'static', 'dynamic'), not 'yes'"),
         (("--backend", "foo"), "unknown backend 'foo'; choose one of ["),
         (("--backend", "cuda:0"), "unknown backend 'cuda:0'"),
+        (("--kernels", "fortran"), "unknown kernels 'fortran'; choose one of ['numpy', 'numba']"),
         (("more",), "unexpected extra argument"),
         (("--epochs",), "'--epochs' requires an argument"),
     ],
@@ -205,6 +206,15 @@ def test_cupy_that_is_not_installed_is_answered_with_the_line_that_installs_it(
     assert info.code == 0
     assert "backend cupy: backend 'cupy' needs CuPy" in info.out
     assert "backend numpy: ready" in info.out
+
+
+def test_numba_that_is_not_installed_is_answered_before_anything_is_read_or_written(
+    empty: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(sys.modules, "numba", None)
+    message = refused("train", "--data", "nowhere.npz", "--kernels", "numba", "--out", "run")
+    assert "pip install --upgrade 'tinyvae[numba]'" in message
+    assert not Path("run").exists()
 
 
 def test_a_device_that_does_not_answer_is_said(empty: Path, monkeypatch: pytest.MonkeyPatch):

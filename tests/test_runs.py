@@ -154,6 +154,7 @@ def test_a_finished_run_says_that_it_is_and_can_be_extended():
         (("--binarise", "static"), "none"),
         (("--data", "digits"), "tiny.npz"),
         (("--backend", "auto"), "numpy"),
+        (("--kernels", "numba"), "numpy"),
     ],
 )
 def test_to_resume_with_another_setting_is_refused_with_both_values(

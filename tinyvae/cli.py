@@ -116,6 +116,9 @@ def train(
     beta: Annotated[float | None, _option("Weight of the KL in the loss.", "1.0")] = None,
     seed: Annotated[int | None, _option("Of all that is random.", "0")] = None,
     backend: Annotated[str | None, _option("numpy, cupy (GPU), or auto.", "numpy")] = None,
+    kernels: Annotated[
+        str | None, _option("On the CPU: NumPy's, or those that numba compiles.", "numpy")
+    ] = None,
     out: Annotated[Path | None, _option("The run's folder.", "a new one in runs/")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --out, or with the newest.")
@@ -161,7 +164,9 @@ def _train(
 ) -> None:
     from tinyvae import backend, pictures, plots
 
-    if not backend.get(config.backend).host and group.size > 1:
+    with backend.use(config.backend, config.kernels) as chosen:  # before anything is read
+        on_device = not chosen.host
+    if on_device and group.size > 1:
         from tinyvae.parallel.nccl import take_device
 
         take_device(group.local_rank)

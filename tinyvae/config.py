@@ -32,6 +32,8 @@ class Config:
     learning_rate, beta : float
     seed : int
     backend : {"numpy", "cupy", "auto"}
+    kernels : {"numpy", "numba"}
+        See `tinyvae.backend.use`.
 
     Raises
     ------
@@ -56,6 +58,7 @@ class Config:
     beta: float = 1.0
     seed: int = 0
     backend: str = "numpy"
+    kernels: str = "numpy"
 
     def __post_init__(self) -> None:
         if not all(1 <= n <= 10**15 for n in (self.latent, *self.hidden)):
@@ -130,6 +133,7 @@ def parse(content: dict[str, Any]) -> Config:
     >>> parse(asdict(Config()) | {"hidden": [256, 128]}) == Config()
     True
     """
+    content = {"kernels": "numpy"} | content  # older runs had no choice
     values: dict[str, Any] = {"hidden": tuple(_sizes(content, "hidden"))}
     for field in fields(Config):
         value = content.get(field.name)

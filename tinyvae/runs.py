@@ -69,20 +69,24 @@ class Run:
         """
         group = group or Alone()
         group.once(lambda: self.check(config, resume))
-        with backends.use(config.backend):
-            model = config.model(dataset.image_shape)
-        checkpoint = self / "checkpoint.safetensors"
+        with backends.use(config.backend, config.kernels):
+            model, history = self._trained(config, dataset, resume, callbacks, group)
+        if group.rank:
+            return history
+        save_tensors(self / "weights.safetensors", model.state_dict())
+        save_history(self / "history.csv", history)
+        return history
+
+    def _trained(
+        self, config: Config, dataset: Dataset, resume: bool, callbacks: Any, group: Communicator
+    ) -> tuple[VAE, list[Row]]:
+        model, checkpoint = config.model(dataset.image_shape), self / "checkpoint.safetensors"
         parts = (dataset.train, dataset.valid)
         trainer = Trainer(model, *parts, config.settings, callbacks, checkpoint, group)
         if resume and group.once(lambda: self.has_state):
             trainer.resume()
-        if group.rank:
-            return trainer.run()
-        with self._begun(config, dataset):
-            history = trainer.run()
-        save_tensors(self / "weights.safetensors", model.state_dict())
-        save_history(self / "history.csv", history)
-        return history
+        with contextlib.nullcontext() if group.rank else self._begun(config, dataset):
+            return model, trainer.run()
 
     def check(self, config: Config, resume: bool) -> None:
         """Refuse to train into a folder with anything in it, or to resume another run."""

@@ -15,7 +15,7 @@ from tinyvae.errors import BackendError
 
 
 def test_a_name_that_is_not_known_is_refused() -> None:
-    with pytest.raises(BackendError, match=r"unknown kernels 'fortran'; choose one of \('numpy',"):
+    with pytest.raises(BackendError, match=r"unknown kernels 'fortran'; choose one of \['numpy',"):
         tv.use("numpy", kernels="fortran")
 
 

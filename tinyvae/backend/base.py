@@ -180,7 +180,7 @@ def compiled_kernels(kernels: str) -> Mapping[str, Callable[..., Any]] | None:
         The name is not known, or Numba is missing, too old, or does not fit this NumPy.
     """
     if kernels not in KERNELS:
-        raise BackendError(f"unknown kernels {kernels!r}; choose one of {KERNELS}")
+        raise BackendError(f"unknown kernels {kernels!r}; choose one of {[*KERNELS]}")
     if kernels == "numpy":
         return None
     install = "pip install --upgrade 'tinyvae[numba]'"
