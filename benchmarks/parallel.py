@@ -12,6 +12,8 @@ prediction    of a step by n processes, on paper, from what was measured here:
               of its own. Within one, all of them share its memory: its bandwidth is what the sum
               of 2 processes reaches here, 1 / n of it for each; n cores are taken for granted
 efficiency    time of one process / (n times that of n): how well n processes are used
+least         the quickest step of all: what a machine that others use takes least from; the
+              predictions rest on it
 last          the most processes that are still used to a half, by the prediction
 """
 
@@ -49,9 +51,13 @@ def measure(batch: int, steps: int, **sizes: int) -> None:
 
     with joined("mpi") as group:
         step, flat = shared_step(group, batch, **sizes)
+        each = milliseconds(group, step, steps)
+        added = milliseconds(group, lambda: group.sum(flat.exchanged), steps)
         found = {
-            "step": milliseconds(group, step, steps),
-            "sum": milliseconds(group, lambda: group.sum(flat.exchanged), steps),
+            "step": statistics.median(each),
+            "least": min(each),
+            "sum": statistics.median(added),
+            "least_sum": min(added),
             "bytes": flat.exchanged.nbytes,
         }
         if group.rank == 0:
@@ -71,15 +77,15 @@ def shared_step(group: Any, batch: int, pixels: int, hidden: int, latent: int) -
     return lambda: trainer.train_step(x, noise), trainer.state.optimiser.flat
 
 
-def milliseconds(group: Any, act: Callable[[], object], times: int) -> float:
-    """The median of some, each begun by all together."""
+def milliseconds(group: Any, act: Callable[[], object], times: int) -> list[float]:
+    """What each of some takes, begun by all together."""
     each = []
     for _ in range(times + 3):
         group.gather(None)
         start = time.perf_counter()
         act()
-        each.append(time.perf_counter() - start)
-    return 1000 * statistics.median(each[3:])  # the first ones set up and warm up
+        each.append(1000 * (time.perf_counter() - start))
+    return each[3:]  # the first ones set up and warm up
 
 
 # The benchmark
@@ -119,18 +125,20 @@ def rows(found: dict[tuple[int, int], list[Any]]) -> list[Row]:
         ms = spread([one["step"] for one in each])
         alone = [one["step"] for one in found[batch, 1]]
         used = spread([a / (n * b["step"]) for a, b in zip(alone, each, strict=True)])
+        least = min(one["least"] for one in each)
         added = spread([one["sum"] for one in each])["median"]
         made.append(
             {"batch": batch, "processes": n}
             | {f"step_ms_{name}": value for name, value in ms.items()}
-            | {"sum_ms": added, "efficiency": used["median"]}
+            | {"least_ms": least, "sum_ms": added, "efficiency": used["median"]}
+            | {"of_least": min(one["least"] for one in found[batch, 1]) / (n * least)}
         )
     return made
 
 
 def fit_line(found: dict[tuple[int, int], list[Any]]) -> tuple[float, float]:
     """Milliseconds of a step that no share makes smaller, and those a row, by one process."""
-    best = {batch: min(one["step"] for one in found[batch, n]) for batch, n in found if n == 1}
+    best = {batch: min(one["least"] for one in found[batch, n]) for batch, n in found if n == 1}
     (few, quick), *_, (many, slow) = sorted(best.items())
     each = (slow - quick) / (many - few)
     return max(0.0, quick - few * each), each
@@ -148,7 +156,7 @@ def predictions(found: dict[tuple[int, int], list[Any]]) -> list[Row]:
     ms, made = fit_line(found), []
     two = [one for (_, n), each in found.items() if n == 2 for one in each]
     size = two[0]["bytes"]
-    memory = 2 * size / min(one["sum"] for one in two) * 1000  # of both together
+    memory = 2 * size / min(one["least_sum"] for one in two) * 1000  # of both together
     for batch in sorted({batch for batch, _ in found}):
         for name, (bandwidth, latency) in LINKS.items():
             link = bandwidth or memory, latency, bandwidth is None
