@@ -69,7 +69,7 @@ def play_torch(data: str, epochs: int) -> Callable[..., Row]:
 
     def train(seed: int) -> Row:
         torch.manual_seed(seed)
-        model = TorchVAE(train_x.shape[1], HIDDEN, LATENT)
+        model = TorchVAE(train_x.shape[1], (HIDDEN,), LATENT)
         optimiser = torch.optim.Adam(model.parameters(), RATE)
 
         def epoch() -> None:
@@ -110,7 +110,7 @@ def whole_process(name: str, seed: int, **config: Any) -> Row:
 def floors(runs: list[Row], same_as_published: bool) -> list[Row]:
     """What is promised; of the published loss only where the run is the same."""
     ours, theirs = ([row for row in runs if row["contestant"] == name] for name in PAIR)
-    promised = [floor("tinyvae's peak_mb", [max(row["peak_mb"] for row in ours)], 350)]
+    promised = [floor("tinyvae's peak_mb", [max(row["peak_mb"] for row in ours)], 250)]
     if same_as_published:
         losses = {f"-ELBO of seed {row['seed']}": row["elbo"] for row in ours}
         promised += [floor(what, [loss], 106.2, 104.8) for what, loss in losses.items()]
