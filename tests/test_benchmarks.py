@@ -133,15 +133,13 @@ def test_every_promise_of_a_step_is_of_a_case_and_a_contestant(monkeypatch):
     assert all(case in CASES and name in contestants for case, name in FLOORS)
 
 
-@pytest.mark.parametrize(
-    ("rows", "layers"), [(0, [(5, 9, 7), (5, 7, 4), (5, 2, 7), (5, 7, 9)]), (3, None)]
-)
-def test_the_bare_products_are_those_of_every_layer(monkeypatch, rows, layers):
+@pytest.mark.parametrize(("k", "decoded"), [(0, 5), (3, 15)])
+def test_the_bare_products_are_those_of_every_layer(monkeypatch, k, decoded):
     monkeypatch.syspath_prepend(FOLDER)
     from cases import Case
 
-    case = Case(9, (7,), 2, 5, k=rows)
-    assert case.products == (layers or [(5, 9, 7), (5, 7, 4), (15, 2, 7), (15, 7, 9)])
+    encoder, decoder = [(5, 9, 7), (5, 7, 4)], [(decoded, 2, 7), (decoded, 7, 9)]
+    assert Case(9, (7,), latent=2, batch=5, k=k).products == encoder + decoder
 
 
 @pytest.mark.slow
