@@ -20,6 +20,7 @@ ratio           of tinyvae's time to this contestant's, round by round: below 1 
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -162,6 +163,7 @@ def main() -> None:
     names = [name for name in LOADS if name in {"tinyvae", *chosen.contestants}]
     checks, found, floors = [], [], []
     for name in chosen.cases:
+        print(name, file=sys.stderr)
         checks += check(name, CASES[name], names, chosen.seed)
         times = race(CASES[name], names, chosen.lasting, chosen.rounds, chosen.seed)
         found += rows({"case": name}, times)
