@@ -143,14 +143,15 @@ def parser(doc: str | None, rounds: int | None = None) -> argparse.ArgumentParse
     return made
 
 
-def report(name: str, options: argparse.Namespace, **tables: list[Row]) -> None:
-    """Print the tables, and write them as JSON with all that they depend on."""
+def report(name: str, options: argparse.Namespace, **tables: list[Row]) -> Path:
+    """Print the tables, write them as JSON with all that they depend on, and say where."""
     config = {key: value for key, value in vars(options).items() if key != "out"}
     result = {"name": name, "config": config, "versions": versions(), "machine": machine()}
     print("\n\n".join(table(rows) for rows in tables.values() if rows))
     path = options.out or FOLDER / "results" / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result | tables, indent=1) + "\n")
+    return path
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -169,15 +170,16 @@ def _cell(value: Any) -> str:
 
 def versions() -> dict[str, str]:
     """Of Python, and of what is installed of the contestants."""
-    packages = ["tinyvae", "numpy"] + ["torch"] * HAS_TORCH
+    packages = ["tinyvae", "numpy", *(name for name in ("torch", "jax") if find_spec(name))]
     return {"python": platform.python_version()} | {p: metadata.version(p) for p in packages}
 
 
 def machine() -> Row:
-    """The processor, its cores, and the limits on threads that are in force."""
+    """The processor, the cores that may be used, and the limits on threads that are in force."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     limits = {name: os.environ[name] for name in THREADS if name in os.environ}
     model = models[0] if models else platform.processor()
-    return {"cpu": model, "cores": os.cpu_count(), "system": platform.system(), "threads": limits}
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+    return {"cpu": model, "cores": cores, "system": platform.system(), "threads": limits}

@@ -65,7 +65,7 @@ def main() -> None:
         for name, (ms, process_ms) in times.items()
     ]
     modules: list[Row] = [{"import": name, "beyond": " ".join(beyond[name])} for name in beyond]
-    floors = [floor("import tinyvae / import numpy", to_numpy["tinyvae"], 1.3)]
+    floors = [floor("import tinyvae / import numpy", to_numpy["tinyvae"], 1.2)]
     report("import_time", chosen, rows=rows, modules=modules[1:], floors=floors)
 
 

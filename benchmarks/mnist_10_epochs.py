@@ -69,7 +69,7 @@ def play_torch(data: str, epochs: int) -> Callable[..., Row]:
 
     def train(seed: int) -> Row:
         torch.manual_seed(seed)
-        model = TorchVAE(train_x.shape[1], HIDDEN, LATENT)
+        model = TorchVAE(train_x.shape[1], (HIDDEN,), LATENT)
         optimiser = torch.optim.Adam(model.parameters(), RATE)
 
         def epoch() -> None:

@@ -1,29 +1,36 @@
-"""One training step of a dense VAE: tinyvae, PyTorch, and the step's bare matrix products.
+"""One training step of a dense VAE: tinyvae, PyTorch, JAX, and the bare matrix products.
 
 A step is noise, forward, backward and Adam, in float32, on a batch that stays. Before any is
-timed, tinyvae and PyTorch get the same weights and noise in float64, and must agree in loss
-and gradients to 1e-6. Then each contestant, in a process of its own, warms up and times a
-block of steps whenever its turn comes.
+timed, all get the same weights and noise in float64, and must agree in loss, gradients and
+in how the weights move to 1e-6. Then each contestant, in a process of its own, warms up and
+times a block of steps whenever its turn comes.
 
-tinyvae       `Trainer.train_step` with noise from a `Noise` stream
-torch         PyTorch, eager, with `torch.optim.Adam` as it comes
-torch_fused   the same with ``fused=True``, its quickest Adam on a CPU
-products      the 11 matrix products of the step in NumPy, into arrays that are there already:
-              what no NumPy code can beat
+tinyvae         the step of `tinyvae.fit`; for IWAE `log_weights` and `Adam`
+torch           PyTorch, eager, with `torch.optim.Adam` as it comes
+torch_fused     the same with ``fused=True``, its quickest Adam on a CPU
+torch_compiled  the whole step in one function of `torch.compile`, called from C++
+jax             the whole step in one function of `jax.jit`, its memory donated
+products        the matrix products of the step in NumPy, into arrays that are there already:
+                what no NumPy code can beat
 
-ms            per step: median of the rounds, smallest and largest
-ratio         of tinyvae's time to this contestant's, round by round: below 1 tinyvae is quicker
+ms              per step: median of the rounds, smallest and largest
+ratio           of tinyvae's time to this contestant's, round by round: below 1 tinyvae is quicker
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
+from agreement import compare, refuse
+from cases import Case, Maker
 from harness import (
-    HAS_TORCH,
     Contestant,
     Row,
     floor,
@@ -37,176 +44,134 @@ from harness import (
 )
 
 CASES = {
-    "784-400-20": {"pixels": 784, "hidden": 400, "latent": 20, "batch": 128},
-    "64-32-2": {"pixels": 64, "hidden": 32, "latent": 2, "batch": 32},
+    "784-400-20, batch 128": Case(784, (400,), 20, 128),
+    "784-400-20, batch 1024": Case(784, (400,), 20, 1024),
+    "784-500-500-50, batch 128": Case(784, (500, 500), 50, 128),
+    "3072-400-32, batch 128": Case(3072, (400,), 32, 128),
+    "64-32-2, batch 32": Case(64, (32,), 2, 32),
+    "IWAE k 50, 784-200-200-50, batch 20": Case(784, (200, 200), 50, 20, k=50),
 }
-TOLERANCE = 1e-6
-Step = Callable[[], object]
+FLOORS = {
+    ("784-400-20, batch 128", "products"): 1.7,
+    ("784-400-20, batch 128", "torch"): 0.7,
+    ("784-400-20, batch 128", "torch_compiled"): 0.95,
+    ("784-400-20, batch 128", "jax"): 1.1,
+    ("64-32-2, batch 32", "torch"): 0.3,
+    ("64-32-2, batch 32", "jax"): 0.8,
+    ("IWAE k 50, 784-200-200-50, batch 20", "torch"): 0.9,
+}
+CHUNK = 0.01  # seconds of steps between two looks at the clock
 
 
-# The contestants: each is given a case and returns a function that is one step
+# The contestants
 
 
-def tinyvae_step(pixels: int, hidden: int, latent: int, batch: int, seed: int) -> Step:
-    """The step of tinyvae's own training loop."""
-    import tinyvae as tv
-    from tinyvae.data.dataset import Split
-    from tinyvae.training import Settings, Trainer
-
-    x = tv.Noise(seed, "pixels").uniform((batch, pixels))
-    images = Split(x.reshape(batch, 1, pixels))
-    model = tv.VAE((1, pixels), latent, (hidden,), seed=seed)
-    trainer = Trainer(model, images, None, Settings(batch=batch))
-    x, noise = tv.Tensor(x), tv.Noise(seed, "posterior")
-    return lambda: trainer.train_step(x, noise.normal((batch, latent)))
+def load(module: str, name: str) -> Maker:
+    """Imported in the process that plays it alone."""
+    return getattr(importlib.import_module(module), name)
 
 
-def torch_step(pixels: int, hidden: int, latent: int, batch: int, seed: int, **adam: bool) -> Step:
-    """The step of PyTorch."""
-    import torch
-    from torch_vae import TorchVAE, train_step
-
-    torch.manual_seed(seed)
-    x, model = torch.rand(batch, pixels), TorchVAE(pixels, hidden, latent)
-    optimiser = torch.optim.Adam(model.parameters(), 1e-3, **adam)
-    return lambda: train_step(model, optimiser, x, torch.randn(batch, latent))
+def load_fused() -> Maker:
+    """Eager PyTorch with another Adam."""
+    return partial(load("torch_vae", "TorchStep"), fused=True)
 
 
-def products_step(pixels: int, hidden: int, latent: int, batch: int, seed: int) -> Step:
-    """Of every layer: forward, the weight's gradient, and the input's where it is wanted."""
-    import numpy as np
-
-    random = np.random.default_rng(seed)
-    layers = []
-    for fan_in, fan_out in (
-        (pixels, hidden),
-        (hidden, 2 * latent),
-        (latent, hidden),
-        (hidden, pixels),
-    ):
-        shapes = (batch, fan_in), (fan_in, fan_out), (batch, fan_out)
-        given = [random.standard_normal(shape, dtype="float32") for shape in shapes]
-        layers.append((*given, *(np.empty_like(array) for array in given)))
-
-    def step() -> None:
-        for k, (x, weight, g, to_x, to_weight, y) in enumerate(layers):
-            np.matmul(x, weight, out=y)
-            np.matmul(x.T, g, out=to_weight)
-            if k:
-                np.matmul(g, weight.T, out=to_x)
-
-    return step
+LOADS: dict[str, Callable[[], Maker]] = {"tinyvae": partial(load, "tinyvae_vae", "TinyvaeStep")}
+if find_spec("torch"):
+    LOADS |= {"torch": partial(load, "torch_vae", "TorchStep"), "torch_fused": load_fused}
+    LOADS["torch_compiled"] = partial(load, "torch_vae", "CompiledStep")
+if find_spec("jax"):
+    LOADS["jax"] = partial(load, "jax_vae", "JaxStep")
+LOADS["products"] = partial(load, "products", "Products")
 
 
-STEPS: dict[str, Callable[..., Step]] = {"tinyvae": tinyvae_step}
-if HAS_TORCH:
-    STEPS |= {"torch": torch_step, "torch_fused": partial(torch_step, fused=True)}
-STEPS["products"] = products_step
+def as_case(case: Mapping[str, Any]) -> Case:
+    """Back from JSON, which knows no tuples."""
+    return Case(**{**case, "hidden": tuple(case["hidden"])})
 
 
-def play(make: Callable[..., Step], lasting: float, **case: int) -> Callable[[], float]:
+def play(name: str, lasting: float, seed: int, **case: Any) -> Callable[[], float]:
     """Warmed up, and ready to time a block of steps: milliseconds a step."""
-    step = make(**case)
-    seconds_each(step, lasting)
+    sizes = as_case(case)
+    weights, x, _ = sizes.draw(seed)
+    step = LOADS[name]()(sizes, weights, x, "float32")
+
+    def chunk(steps: int = 1) -> None:
+        for _ in range(steps):
+            step()
+        step.wait()
+
+    chunk()
+    steps = max(1, int(CHUNK / seconds_each(chunk, lasting)))
 
     def block() -> float:
-        seconds_each(step, lasting / 10)  # the last one's threads may still spin
-        return 1000 * seconds_each(step, lasting)
+        seconds_each(chunk, lasting / 10)  # the last one's threads may still spin
+        return 1000 * seconds_each(partial(chunk, steps), lasting) / steps
 
     return block
 
 
-# The check
+def play_check(names: Sequence[str], seed: int, **case: Any) -> Callable[[], list[Row]]:
+    """All but the products, which have no loss."""
+    rows = compare({name: LOADS[name] for name in names}, as_case(case), seed)
+    return lambda: rows
 
 
-def twins(pixels: int, hidden: int, latent: int, seed: int) -> tuple[Any, Any]:
-    """A model of tinyvae and one of PyTorch with the same weights, in float64."""
-    import torch
-    from torch_vae import TorchVAE
-
-    import tinyvae as tv
-
-    ours = tv.VAE((1, pixels), latent, (hidden,), seed=seed).to(dtype="float64")
-    theirs = TorchVAE(pixels, hidden, latent).double()
-    with torch.no_grad():
-        for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
-            q.copy_(torch.from_numpy(p.numpy().T))  # PyTorch keeps (O, I)
-    return ours, theirs
-
-
-def play_check(batch: int, seed: int, **sizes: int) -> Callable[[], Row]:
-    """How far loss and gradients are apart for the same weights, pixels and noise, relatively."""
-    from torch import from_numpy
-
-    import tinyvae as tv
-
-    (ours, theirs), noise = twins(**sizes, seed=seed), tv.Noise(seed, "check")
-    x = noise.uniform((batch, sizes["pixels"]), "float64")
-    draws = noise.normal((batch, sizes["latent"]), "float64")
-    loss = tv.negative_elbo(ours, tv.Tensor(x), draws).loss
-    other = sum(theirs.terms(from_numpy(x), from_numpy(draws))) / batch
-    loss.backward()
-    other.backward()
-    pairs = zip(ours.parameters(), theirs.parameters(), strict=True)
-    gradients = max(apart(p.grad.T, q.grad.numpy()) for p, q in pairs)
-    return lambda: {"loss": apart(loss.numpy(), other.detach().numpy()), "gradients": gradients}
-
-
-def apart(a: Any, b: Any) -> float:
-    """The largest difference, relative to the largest value."""
-    return float(abs(a - b).max() / abs(b).max())
-
-
-def check(case: dict[str, int]) -> Row:
-    """Nothing is timed that does not compute the same."""
-    with Contestant("check", **case) as contestant:
-        found = contestant()
-    if not max(found.values()) <= TOLERANCE:
-        raise SystemExit(f"tinyvae and torch do not compute the same: {found}")
-    return found
-
-
-CONTESTANTS = {name: partial(play, make) for name, make in STEPS.items()} | {"check": play_check}
+CONTESTANTS = {name: partial(play, name) for name in LOADS} | {"check": play_check}
 
 
 # The benchmark
 
 
-def race(case: dict[str, int], lasting: float, rounds: int) -> dict[str, list[float]]:
+def check(name: str, case: Case, names: Sequence[str], seed: int) -> list[Row]:
+    """How far apart they are, or the end of it."""
+    playing = [contestant for contestant in names if contestant != "products"]
+    with Contestant("check", names=playing, seed=seed, **asdict(case)) as contestant:
+        found = contestant()
+    refuse(found)
+    return [{"case": name} | row for row in found]
+
+
+def race(
+    case: Case, names: Sequence[str], lasting: float, rounds: int, seed: int
+) -> dict[str, list[float]]:
     """Milliseconds a step of every contestant, round by round."""
+    config = asdict(case) | {"lasting": lasting, "seed": seed}
     with ExitStack() as stack:
-        ready = {
-            name: stack.enter_context(Contestant(name, lasting=lasting, **case)) for name in STEPS
-        }
+        ready = {name: stack.enter_context(Contestant(name, **config)) for name in names}
         return in_turn(ready, rounds)
 
 
-def rows(name: str, times: dict[str, list[float]]) -> list[Row]:
+def rows(about: Row, times: Mapping[str, Sequence[float]]) -> list[Row]:
     """One row a contestant."""
     made = []
     for contestant, each in times.items():
         ms = {f"ms_{key}": value for key, value in spread(each).items()}
         ratio = {f"ratio_{k}": value for k, value in spread(ratios(times["tinyvae"], each)).items()}
-        made.append({"step": name, "contestant": contestant} | ms | ratio)
+        made.append(about | {"contestant": contestant} | ms | ratio)
     return made
 
 
 def main() -> None:
-    """Check every case, then race."""
-    options = parser(__doc__, rounds=25)
-    options.add_argument("--lasting", type=float, default=0.5, help="seconds that a block takes")
+    """Check every case, and race it."""
+    options = parser(__doc__, rounds=21)
+    options.add_argument("--lasting", type=float, default=0.3, help="seconds that a block takes")
     options.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    options.add_argument("--contestants", nargs="+", choices=LOADS, default=list(LOADS))
     options.add_argument("--seed", type=int, default=0)
     chosen = options.parse_args()
-    cases = {name: CASES[name] | {"seed": chosen.seed} for name in chosen.cases}
-    checks = [{"step": name} | check(case) for name, case in cases.items() if HAS_TORCH]
-    races = {name: race(case, chosen.lasting, chosen.rounds) for name, case in cases.items()}
-    floors = [
-        floor(f"{name}, tinyvae / torch", ratios(times["tinyvae"], times["torch"]), 0.85)
-        for name, times in races.items()
-        if HAS_TORCH
-    ]
-    found = [row for name, times in races.items() for row in rows(name, times)]
+    names = [name for name in LOADS if name in {"tinyvae", *chosen.contestants}]
+    checks, found, floors = [], [], []
+    for name in chosen.cases:
+        print(name, file=sys.stderr)
+        checks += check(name, CASES[name], names, chosen.seed)
+        times = race(CASES[name], names, chosen.lasting, chosen.rounds, chosen.seed)
+        found += rows({"case": name}, times)
+        floors += [
+            floor(f"{name}, tinyvae / {other}", ratios(times["tinyvae"], each), FLOORS[name, other])
+            for other, each in times.items()
+            if (name, other) in FLOORS
+        ]
     report("step", chosen, checks=checks, rows=found, floors=floors)
 
 

@@ -8,13 +8,15 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 from typing import Any
 
+import matplotlib.image
 import pytest
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 EVERYWHERE = {"name", "config", "versions", "machine", "rows", "floors"}
-TORCH = find_spec("torch") is not None
+TORCH, JAX = (find_spec(name) is not None for name in ("torch", "jax"))
 
 
 @pytest.fixture
@@ -57,16 +59,105 @@ def test_mnist_runs_every_contestant(benchmark):
         assert row["peak_mb"] > 10
 
 
+STEPS = ["tinyvae", *["torch", "torch_fused"] * TORCH, *["jax"] * JAX, "products"]
+SHORT = ("--rounds", "2", "--lasting", "0.01", "--contestants", *STEPS)  # to compile takes long
+
+
 @pytest.mark.slow
 def test_step_checks_before_it_times(benchmark):
-    result = benchmark("step", "--cases", "64-32-2", "--rounds", "2", "--lasting", "0.01")
-    contestants = ["tinyvae", "torch", "torch_fused", "products"]
-    contestants = contestants if TORCH else ["tinyvae", "products"]
-    assert column(result, "contestant") == contestants
-    assert len(result["checks"]) == TORCH
-    assert all(max(row["loss"], row["gradients"]) <= 1e-6 for row in result["checks"])
+    cases = ("64-32-2, batch 32", "IWAE k 50, 784-200-200-50, batch 20")
+    result = benchmark("step", "--cases", *cases, *SHORT)
+    assert column(result, "case") == [case for case in cases for _ in STEPS]
+    assert column(result, "contestant") == STEPS * 2
+    assert [row["contestant"] for row in result["checks"]] == STEPS[1:-1] * 2
+    for row in result["checks"]:
+        assert max(row["loss"], row["gradients"], row["moves"]) <= 1e-6
     assert all(row["ms_low"] <= row["ms_median"] <= row["ms_high"] for row in result["rows"])
     assert all(row["ratio_median"] == 1 for row in result["rows"] if row["contestant"] == "tinyvae")
+
+
+@pytest.mark.slow
+def test_the_step_that_torch_compiles_is_checked_and_timed(benchmark):
+    pytest.importorskip("torch")
+    if which("g++") is None:
+        pytest.skip("torch.compile needs a compiler: install g++")
+    options = ("--rounds", "1", "--lasting", "0.01", "--contestants", "torch_compiled")
+    result = benchmark("step", "--cases", "64-32-2, batch 32", *options)
+    assert column(result, "contestant") == ["tinyvae", "torch_compiled"]
+    assert result["checks"][0]["gradients"] < 1e-12
+
+
+def test_a_contestant_that_does_not_compute_the_same_is_refused(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    from agreement import compare, refuse
+    from cases import Case
+    from tinyvae_vae import TinyvaeStep
+
+    class Loss(TinyvaeStep):
+        def __call__(self, noise):
+            return super().__call__(noise) * (1 + 3e-6)
+
+    class Gradient(TinyvaeStep):
+        def gradients(self):
+            *others, last = super().gradients()
+            last[0] += 3e-6 * abs(last).max()
+            return [*others, last]
+
+    class Noise(TinyvaeStep):
+        def __call__(self, noise):
+            return super().__call__(noise * (1 + 1e-4))
+
+    class Rate(TinyvaeStep):
+        def __call__(self, noise):
+            self.trainer.state.optimiser.learning_rate *= 1 + 3e-6
+            return super().__call__(noise)
+
+    class Broken(TinyvaeStep):
+        def __call__(self, noise):
+            return super().__call__(noise) * float("nan")
+
+    planted = (Loss, Gradient, Noise, Rate, Broken)
+    loads = {kind.__name__: lambda kind=kind: kind for kind in (TinyvaeStep, *planted)}
+    for case in (Case(12, (7, 6), 3, 5), Case(12, (7,), 3, 5, k=4)):
+        refuse(compare({"one": lambda: TinyvaeStep, "other": lambda: TinyvaeStep}, case, 0))
+        for row in compare(loads, case, 0):
+            with pytest.raises(SystemExit, match=f"{row['contestant']} and TinyvaeStep do not"):
+                refuse([row])
+
+
+def test_every_promise_of_a_step_is_of_a_case_and_a_contestant(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    from step import CASES, FLOORS
+
+    contestants = {"torch", "torch_compiled", "jax", "products"}
+    assert all(case in CASES and name in contestants for case, name in FLOORS)
+
+
+@pytest.mark.parametrize(("k", "decoded"), [(0, 5), (3, 15)])
+def test_the_bare_products_are_those_of_every_layer(monkeypatch, k, decoded):
+    monkeypatch.syspath_prepend(FOLDER)
+    from cases import Case
+
+    encoder, decoder = [(5, 9, 7), (5, 7, 4)], [(decoded, 2, 7), (decoded, 7, 9)]
+    assert Case(9, (7,), latent=2, batch=5, k=k).products == encoder + decoder
+
+
+@pytest.mark.slow
+def test_step_sizes_draws_what_it_measures(benchmark, tmp_path):
+    options = ("--largest", "100", "--rounds", "1", "--lasting", "0.01")
+    result = benchmark("step_sizes", *options, "--contestants", "tinyvae", "products")
+    sizes = [("batch", 32), ("batch", 64), ("width", 100), *(("latent", n) for n in (2, 5, 20, 50))]
+    each = [(row["axis"], row["size"], row["contestant"]) for row in result["rows"]]
+    assert each == [(*size, name) for size in sizes for name in ("tinyvae", "products")]
+    assert matplotlib.image.imread(tmp_path / "result.png").std() > 0.05
+
+
+@pytest.mark.slow
+def test_gradcheck_speed_times_every_checker(benchmark):
+    result = benchmark("gradcheck_speed", "--cases", "16-8-2, batch 5", "--rounds", "1")
+    checkers = ["tinyvae", *["torch_slow", "torch_fast"] * TORCH, *["jax"] * JAX]
+    assert column(result, "contestant") == checkers
+    assert all(row["s_median"] > 0 for row in result["rows"])
 
 
 def test_import_time_lists_what_is_loaded_beyond_numpy(benchmark):

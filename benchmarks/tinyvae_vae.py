@@ -1,0 +1,52 @@
+"""tinyvae as a contestant: the step of `tinyvae.fit`, and the same for the IWAE bound."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from cases import RATE, Case
+
+import tinyvae as tv
+from tinyvae.data.dataset import Split
+from tinyvae.training import Settings, Trainer
+
+
+class TinyvaeStep:
+    """`Trainer.train_step`; with k samples `log_weights` and Adam."""
+
+    def __init__(self, case: Case, weights: list[Any], x: Any, dtype: str) -> None:
+        self.model = tv.VAE((1, case.pixels), case.latent, case.hidden).to(dtype=dtype)
+        for parameter, array in zip(self.model.parameters(), weights, strict=True):
+            parameter.array[...] = array
+        self.x, self.case, self.dtype = tv.Tensor(x.astype(dtype)), case, dtype
+        self.noise = tv.Noise(0, "posterior")
+        images = Split(x.reshape(case.batch, 1, case.pixels).astype("float32"))
+        settings = Settings(batch=case.batch, learning_rate=RATE)
+        self.trainer = Trainer(self.model, images, None, settings)
+        self.train = self.iwae if case.k else self.elbo
+
+    def __call__(self, noise: Any = None) -> Any:
+        drawn = self.noise.normal(self.case.noise_shape, self.dtype) if noise is None else noise
+        return self.train(drawn)
+
+    def elbo(self, noise: Any) -> Any:
+        return self.trainer.train_step(self.x, noise).loss.array
+
+    def iwae(self, noise: Any) -> Any:
+        optimiser = self.trainer.state.optimiser
+        bound = tv.logsumexp(tv.log_weights(self.model, self.x, noise), axis=1)
+        loss = math.log(self.case.k) - bound.mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        return loss.array
+
+    def wait(self) -> None:
+        """NumPy is done when it returns."""
+
+    def gradients(self) -> list[Any]:
+        return [p.grad.copy() for p in self.model.parameters()]
+
+    def parameters(self) -> list[Any]:
+        return [p.numpy().copy() for p in self.model.parameters()]
