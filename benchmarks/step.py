@@ -5,7 +5,8 @@ timed, all get the same weights and noise in float64, and must agree in loss, gr
 in how the weights move to 1e-6. Then each contestant, in a process of its own, warms up and
 times a block of steps whenever its turn comes.
 
-tinyvae         the step of `tinyvae.fit`; for IWAE `log_weights` and `Adam`
+tinyvae         the step of `tinyvae.fit`; for IWAE `log_weights`, `Replay` and `Adam`
+tinyvae_numba   the same with ``--kernels numba``
 torch           PyTorch, eager, with `torch.optim.Adam` as it comes
 torch_fused     the same with ``fused=True``, its quickest Adam on a CPU
 torch_compiled  the whole step in one function of `torch.compile`, called from C++
@@ -77,6 +78,8 @@ def load_fused() -> Maker:
 
 
 LOADS: dict[str, Callable[[], Maker]] = {"tinyvae": partial(load, "tinyvae_vae", "TinyvaeStep")}
+if find_spec("numba"):
+    LOADS["tinyvae_numba"] = partial(load, "tinyvae_vae", "NumbaStep")
 if find_spec("torch"):
     LOADS |= {"torch": partial(load, "torch_vae", "TorchStep"), "torch_fused": load_fused}
     LOADS["torch_compiled"] = partial(load, "torch_vae", "CompiledStep")
@@ -111,9 +114,9 @@ def play(name: str, lasting: float, seed: int, **case: Any) -> Callable[[], floa
     return block
 
 
-def play_check(names: Sequence[str], seed: int, **case: Any) -> Callable[[], list[Row]]:
+def play_check(names: Sequence[str], seed: int, dtype: str, **case: Any) -> Callable[[], list[Row]]:
     """All but the products, which have no loss."""
-    rows = compare({name: LOADS[name] for name in names}, as_case(case), seed)
+    rows = compare({name: LOADS[name] for name in names}, as_case(case), seed, dtype)
     return lambda: rows
 
 
@@ -126,8 +129,11 @@ CONTESTANTS = {name: partial(play, name) for name in LOADS} | {"check": play_che
 def check(name: str, case: Case, names: Sequence[str], seed: int) -> list[Row]:
     """How far apart they are, or the end of it."""
     playing = [contestant for contestant in names if contestant != "products"]
-    with Contestant("check", names=playing, seed=seed, **asdict(case)) as contestant:
-        found = contestant()
+    found: list[Row] = []
+    for dtype in ("float64", "float32"):
+        config = {"names": playing, "seed": seed, "dtype": dtype} | asdict(case)
+        with Contestant("check", **config) as contestant:
+            found += contestant()
     refuse(found)
     return [{"case": name} | row for row in found]
 
@@ -152,6 +158,17 @@ def rows(about: Row, times: Mapping[str, Sequence[float]]) -> list[Row]:
     return made
 
 
+def promises(case: str, times: Mapping[str, Sequence[float]]) -> list[Row]:
+    """Of the default install; and the same ratios with Numba's kernels."""
+    ours = [name for name in times if name.startswith("tinyvae")]
+    return [
+        floor(f"{case}, {mine} / {other}", ratios(times[mine], each), FLOORS[case, other])
+        for mine in ours
+        for other, each in times.items()
+        if (case, other) in FLOORS
+    ]
+
+
 def main() -> None:
     """Check every case, and race it."""
     options = parser(__doc__, rounds=21)
@@ -167,11 +184,7 @@ def main() -> None:
         checks += check(name, CASES[name], names, chosen.seed)
         times = race(CASES[name], names, chosen.lasting, chosen.rounds, chosen.seed)
         found += rows({"case": name}, times)
-        floors += [
-            floor(f"{name}, tinyvae / {other}", ratios(times["tinyvae"], each), FLOORS[name, other])
-            for other, each in times.items()
-            if (name, other) in FLOORS
-        ]
+        floors += promises(name, times)
     report("step", chosen, checks=checks, rows=found, floors=floors)
 
 

@@ -13,7 +13,7 @@ from tinyvae.training import Settings, Trainer
 
 
 class TinyvaeStep:
-    """`Trainer.train_step`; with k samples `log_weights` and Adam."""
+    """`Trainer.train_step`; with k samples `log_weights`, `Replay` and Adam."""
 
     def __init__(self, case: Case, weights: list[Any], x: Any, dtype: str) -> None:
         self.model = tv.VAE((1, case.pixels), case.latent, case.hidden).to(dtype=dtype)
@@ -24,6 +24,7 @@ class TinyvaeStep:
         images = Split(x.reshape(case.batch, 1, case.pixels).astype("float32"))
         settings = Settings(batch=case.batch, learning_rate=RATE)
         self.trainer = Trainer(self.model, images, None, settings)
+        self.bound = tv.Replay(self.negative_bound, self.model.parameters())
         self.train = self.iwae if case.k else self.elbo
 
     def __call__(self, noise: Any = None) -> Any:
@@ -35,12 +36,14 @@ class TinyvaeStep:
 
     def iwae(self, noise: Any) -> Any:
         optimiser = self.trainer.state.optimiser
-        bound = tv.logsumexp(tv.log_weights(self.model, self.x, noise), axis=1)
-        loss = math.log(self.case.k) - bound.mean()
         optimiser.zero_grad()
-        loss.backward()
+        loss = self.bound(self.x.array, noise)
         optimiser.step()
         return loss.array
+
+    def negative_bound(self, x: Any, noise: Any) -> Any:
+        log_weights = tv.log_weights(self.model, tv.Tensor.wrap(x), noise)  # (B, k)
+        return math.log(self.case.k) - tv.logsumexp(log_weights, axis=1).mean()
 
     def wait(self) -> None:
         """NumPy is done when it returns."""
@@ -50,3 +53,11 @@ class TinyvaeStep:
 
     def parameters(self) -> list[Any]:
         return [p.numpy().copy() for p in self.model.parameters()]
+
+
+class NumbaStep(TinyvaeStep):
+    """The same with kernels that Numba compiles."""
+
+    def __init__(self, *given: Any) -> None:
+        tv.use("numpy", kernels="numba")  # for all of this process
+        super().__init__(*given)
