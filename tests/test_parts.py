@@ -58,14 +58,15 @@ def counts(batches: list[np.ndarray]) -> dict[str, int]:
 def seen_by(module: Any) -> Iterator[list[np.ndarray]]:
     """The pixels of which a module measures the loss, batch after batch; each step is taped."""
     seen: list[np.ndarray] = []
-    loss = module.negative_elbo
+    name = "elbo_terms" if module is training else "negative_elbo"
+    loss = getattr(module, name)
 
     def spy(model: tv.VAE, x: tv.Tensor, *rest: Any) -> Any:
         seen.append(x.numpy())
         return loss(model, x, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "negative_elbo", spy)
+        patch.setattr(module, name, spy)
         patch.setattr(tv.Replay, "__call__", tv.Replay.tape)
         yield seen
 

@@ -77,6 +77,13 @@ def negative_elbo(
     """
     if x.backend.host:
         perform(check_pixels, x.array)
+    return elbo_terms(model, x, noise, beta, free_bits)
+
+
+def elbo_terms(
+    model: EncoderDecoder, x: Tensor, noise: Array, beta: float = 1.0, free_bits: float = 0.0
+) -> Terms:
+    """`negative_elbo` of pixels that are known to lie in [0, 1]."""
     mean, log_variance = model.encode(x)  # (B, K)
     z = gaussian_sample(mean, log_variance, Tensor.wrap(noise))  # (B, K)
     cross_entropy = bernoulli_cross_entropy(model.decode(z), x)  # (B,)

@@ -26,7 +26,7 @@ from tinyvae.errors import DataError, NonFiniteError, OptionError, ShapeError
 from tinyvae.evaluation.elbo import evaluate
 from tinyvae.models.vae import VAE
 from tinyvae.noise import Noise
-from tinyvae.objectives import Terms, negative_elbo
+from tinyvae.objectives import Terms, elbo_terms
 from tinyvae.optim import clip_global_norm
 from tinyvae.parallel import Alone, Communicator, joined
 from tinyvae.state import Row as Row
@@ -296,7 +296,7 @@ class Trainer:
         return terms
 
     def _loss(self, x: Array, noise: Array, beta: float, part: float) -> Terms:
-        terms = negative_elbo(self.model, Tensor.wrap(x), noise, beta, self.settings.free_bits)
+        terms = elbo_terms(self.model, Tensor.wrap(x), noise, beta, self.settings.free_bits)
         return terms if part == 1 else terms._replace(loss=terms.loss * part)
 
     @property
