@@ -172,7 +172,7 @@ def promises(case: str, times: Mapping[str, Sequence[float]]) -> list[Row]:
 def main() -> None:
     """Check every case, and race it."""
     options = parser(__doc__, rounds=21)
-    options.add_argument("--lasting", type=float, default=0.3, help="seconds that a block takes")
+    options.add_argument("--lasting", type=float, default=0.25, help="seconds that a block takes")
     options.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     options.add_argument("--contestants", nargs="+", choices=LOADS, default=list(LOADS))
     options.add_argument("--seed", type=int, default=0)
