@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import tinyvae as tv
-from tinyvae import pictures, training
+from tinyvae import pictures, trainer
 from tinyvae.backend import Backend
 from tinyvae.config import Config
 from tinyvae.data import Dataset, Split
@@ -58,7 +58,7 @@ def counts(batches: list[np.ndarray]) -> dict[str, int]:
 def seen_by(module: Any) -> Iterator[list[np.ndarray]]:
     """The pixels of which a module measures the loss, batch after batch; each step is taped."""
     seen: list[np.ndarray] = []
-    name = "elbo_terms" if module is training else "negative_elbo"
+    name = "elbo_terms" if module is trainer else "negative_elbo"
     loss = getattr(module, name)
 
     def spy(model: tv.VAE, x: tv.Tensor, *rest: Any) -> Any:
@@ -84,7 +84,7 @@ def a_run(path: Path, **settings: Any) -> Run:
 def test_a_run_steps_on_training_images_alone_and_on_each_once_an_epoch(
     tmp_path: Path, binarise: str
 ) -> None:
-    with seen_by(training) as stepped:
+    with seen_by(trainer) as stepped:
         a_run(tmp_path, binarise=binarise)
     assert counts(stepped) == {"train": 3 * 18}
     if binarise == "none":
@@ -104,7 +104,7 @@ def test_a_run_logs_its_validation_images_alone(tmp_path: Path, binarise: str) -
 def test_a_run_without_a_validation_part_watches_training_images_and_never_the_test(
     tmp_path: Path,
 ) -> None:
-    with seen_by(elbo) as watched, seen_by(training) as stepped:
+    with seen_by(elbo) as watched, seen_by(trainer) as stepped:
         history = Run(tmp_path / "run").train(CONFIG, replace(DATA, valid=None))
     assert counts(watched) == counts(stepped) == {"train": 3 * 18}
     assert "valid_loss" not in history[-1]
@@ -118,7 +118,7 @@ def test_a_run_is_judged_by_its_test_images_each_of_them_once(
     tmp_path: Path, binarise: str
 ) -> None:
     run = a_run(tmp_path, binarise=binarise)
-    with seen_by(elbo) as judged, seen_by(training) as stepped:
+    with seen_by(elbo) as judged, seen_by(trainer) as stepped:
         run.evaluate(run.model(), DATA)
     assert (counts(judged), stepped) == ({"test": 7}, [])
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tinyvae as tv
-from tinyvae import training
+from tinyvae import trainer, training
 from tinyvae.backend import Backend
 from tinyvae.data.dataset import Split
 from tinyvae.errors import DataError, DtypeError, OptionError, ShapeError
@@ -311,8 +311,8 @@ def test_replayed_steps_train_to_the_same_bits_as_taped_ones(
 
 def test_most_steps_are_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
     taped = []
-    loss = training.elbo_terms
-    monkeypatch.setattr(training, "elbo_terms", lambda *a: taped.append(1) or loss(*a))
+    loss = trainer.elbo_terms
+    monkeypatch.setattr(trainer, "elbo_terms", lambda *a: taped.append(1) or loss(*a))
     images = tv.Noise(1, backend="numpy").uniform((64, 3, 4))
     fit(small_model(), images, epochs=8, batch=8)  # 64 steps: 1, 2, 4, 8, 16, 32, 64
     assert len(taped) == 7

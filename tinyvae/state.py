@@ -17,9 +17,7 @@ from tinyvae.data.ondisk import blocks
 from tinyvae.errors import RunError
 from tinyvae.models.vae import VAE
 from tinyvae.optim import Adam
-
-Row: TypeAlias = dict[str, Any]
-"""What is logged of an epoch; see `tinyvae.training.fit`."""
+from tinyvae.settings import Row
 
 Snapshot: TypeAlias = tuple[dict[str, Array], int, int, int, list[float]]
 

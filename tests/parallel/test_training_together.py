@@ -133,7 +133,7 @@ def test_rank_0_alone_evaluates_and_all_log_the_same(monkeypatch: pytest.MonkeyP
         evaluated.append(threading.current_thread().name)
         return tv.evaluate(model, *inputs)
 
-    monkeypatch.setattr("tinyvae.training.evaluate", evaluate)
+    monkeypatch.setattr("tinyvae.trainer.evaluate", evaluate)
     (rows, _), (also, _) = values(together(2, run))
     assert rows == also
     assert evaluated == ["rank 0"] * 2
@@ -256,7 +256,7 @@ def test_a_shared_step_never_waits_for_the_device():
 
 
 def test_on_a_device_a_stop_is_seen_within_so_many_steps(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("tinyvae.training.LOOK", 4)
+    monkeypatch.setattr("tinyvae.trainer.LOOK", 4)
     seen: list[int] = []
 
     def act(group: Threads) -> None:

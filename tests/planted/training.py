@@ -23,6 +23,7 @@ from planted.training_oracles import (
     the_noise_is_drawn_anew_for_every_code,
     training_goes_back_to_the_best_epoch_of_the_validation_images,
 )
+from tinyvae import trainer as loop
 from tinyvae import training
 from tinyvae.data import Dataset, batches
 from tinyvae.evaluation import elbo
@@ -48,7 +49,7 @@ def stepping(before: Callable[[Trainer], object]) -> Callable[..., Any]:
 
 def with_loss(terms: Callable[..., Any]) -> Callable[..., Any]:
     """`fit` on other terms than those of the negative ELBO."""
-    return where(training, "negative_elbo", lambda *inputs: terms(negative_elbo(*inputs)), fit)
+    return where(loop, "elbo_terms", lambda *inputs: terms(negative_elbo(*inputs)), fit)
 
 
 def count_epochs(trainer: Trainer) -> None:
