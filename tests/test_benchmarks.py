@@ -77,7 +77,7 @@ def test_step_checks_before_it_times(benchmark):
     assert column(result, "contestant") == STEPS * 2
     assert [row["contestant"] for row in result["checks"]] == STEPS[1:-1] * 4
     for row in result["checks"]:
-        allowed = {"float64": 1e-6, "float32": 1e-4}[row["dtype"]]
+        allowed = {"float64": 1e-6, "float32": 1e-3}[row["dtype"]]
         assert max(row["loss"], row["gradients"], row["moves"]) <= allowed
     assert all(row["ms_low"] <= row["ms_median"] <= row["ms_high"] for row in result["rows"])
     assert all(row["ratio_median"] == 1 for row in result["rows"] if row["contestant"] == "tinyvae")
