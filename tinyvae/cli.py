@@ -357,7 +357,9 @@ def info() -> None:
     from tinyvae.errors import BackendError
 
     console.say(f"tinyvae {__version__}, Python {platform.python_version()}, {platform.machine()}")
-    for package in ("numpy", "matplotlib", "scikit-learn", "safetensors", "pooch", "networkx"):
+    for package in (
+        "numpy", "matplotlib", "scikit-learn", "safetensors", "numba", "mpi4py", "pooch", "networkx",
+    ):  # fmt: skip
         with contextlib.suppress(PackageNotFoundError):
             console.say(f"{package} {version(package)}")
     for name in backends.names():

@@ -36,6 +36,19 @@ def test_an_old_numba_is_refused_with_both_versions(
         tv.use("numpy", kernels="numba")
 
 
+def test_where_nothing_can_be_kept_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_cache(**_: object) -> None:
+        raise RuntimeError("cannot cache function: no locator available")
+
+    numba = ModuleType("numba")
+    numba.__version__, numba.njit = "0.61.0", no_cache
+    monkeypatch.setitem(sys.modules, "numba", numba)
+    monkeypatch.delitem(sys.modules, "tinyvae.backend.numba_kernels", raising=False)
+    monkeypatch.delattr("tinyvae.backend.numba_kernels", raising=False)
+    with pytest.raises(BackendError, match="cannot cache .*; name a folder .* NUMBA_CACHE_DIR"):
+        tv.use("numpy", kernels="numba")
+
+
 class TestWithNumba:
     @pytest.fixture(autouse=True)
     def _numba(self) -> None:

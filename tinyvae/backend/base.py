@@ -193,8 +193,13 @@ def compiled_kernels(kernels: str) -> Mapping[str, Callable[..., Any]] | None:
         raise BackendError(
             f"kernels 'numba' need Numba {oldest} or newer, not {numba.__version__}; {install}"
         )
-    from tinyvae.backend import numba_kernels
-
+    try:
+        from tinyvae.backend import numba_kernels
+    except RuntimeError as error:  # no folder to keep what is compiled in
+        raise BackendError(
+            f"kernels 'numba': {error}; name a folder that can be written to in the environment "
+            "variable NUMBA_CACHE_DIR"
+        ) from error
     return numba_kernels.KERNELS
 
 
