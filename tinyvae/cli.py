@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from tinyvae.runs import Run
 
 RUNS = Path("runs")
+PACKAGES = (
+    "numpy", "matplotlib", "scikit-learn", "safetensors", "pooch", "networkx", "numba", "mpi4py",
+)  # fmt: skip
 
 app = typer.Typer(
     name="tinyvae",
@@ -357,9 +360,7 @@ def info() -> None:
     from tinyvae.errors import BackendError
 
     console.say(f"tinyvae {__version__}, Python {platform.python_version()}, {platform.machine()}")
-    for package in (
-        "numpy", "matplotlib", "scikit-learn", "safetensors", "numba", "mpi4py", "pooch", "networkx",
-    ):  # fmt: skip
+    for package in PACKAGES:
         with contextlib.suppress(PackageNotFoundError):
             console.say(f"{package} {version(package)}")
     for name in backends.names():

@@ -45,7 +45,7 @@ def test_where_nothing_can_be_kept_it_says_so(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "numba", numba)
     monkeypatch.delitem(sys.modules, "tinyvae.backend.numba_kernels", raising=False)
     monkeypatch.delattr("tinyvae.backend.numba_kernels", raising=False)
-    with pytest.raises(BackendError, match="cannot cache .*; name a folder .* NUMBA_CACHE_DIR"):
+    with pytest.raises(BackendError, match=r"cannot cache .*; name a folder .* NUMBA_CACHE_DIR"):
         tv.use("numpy", kernels="numba")
 
 
