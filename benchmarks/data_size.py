@@ -20,7 +20,8 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import cycle
 from pathlib import Path
 
 from harness import (
@@ -92,6 +93,11 @@ def play_training(path: str, source: str) -> Callable[..., Row]:
     return train
 
 
+def turns(images: int, size: int) -> Iterator[slice]:
+    """One batch after the other, for ever."""
+    return cycle([slice(k, k + size) for k in range(0, images - size + 1, size)])
+
+
 def play_tinyvae_loading(path: str, source: str, images: int) -> Callable[..., float]:
     """`Split.batch` of random rows, in memory or on disk."""
     import numpy as np
@@ -104,8 +110,8 @@ def play_tinyvae_loading(path: str, source: str, images: int) -> Callable[..., f
     order = noise.permutation(images)
 
     def load(size: int, dynamic: bool, lasting: float) -> float:
-        drawn = noise if dynamic else None
-        return size / seconds_each(lambda: split.batch(order[:size], drawn), lasting)
+        drawn, rows = (noise if dynamic else None), turns(images, size)
+        return size / seconds_each(lambda: split.batch(order[next(rows)], drawn), lasting)
 
     return load
 
@@ -119,8 +125,10 @@ def play_torch_loading(path: str, images: int) -> Callable[..., float]:
     order = torch.randperm(images)
 
     def load(size: int, dynamic: bool, lasting: float) -> float:
+        rows = turns(images, size)
+
         def grey() -> torch.Tensor:
-            return held[order[:size]].float() / 255
+            return held[order[next(rows)]].float() / 255
 
         return size / seconds_each((lambda: torch.bernoulli(grey())) if dynamic else grey, lasting)
 

@@ -21,6 +21,10 @@ class GraphError(TinyvaeError, RuntimeError):
     """A backward pass that cannot be right: used up, changed since, or without an upstream."""
 
 
+class NotRecordableError(GraphError):
+    """What cannot be repeated blindly, such as to look at a value; or a value that is old."""
+
+
 class NonFiniteError(TinyvaeError, ArithmeticError):
     """A NaN or an infinity, with the op and the tensor that made it first."""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyvae.backend import Array, Backend
+from tinyvae.backend import Array, Backend, refuse_to_record
 from tinyvae.backend import get as get_backend
 from tinyvae.errors import OptionError
 
@@ -70,13 +70,16 @@ class Noise:
 
     def integers(self, high: int, shape: tuple[int, ...], dtype: str = "int64") -> np.ndarray:
         """Draws from 0, ..., high - 1, on the host."""
+        refuse_to_record("drawing noise")
         return self._generator.integers(high, size=shape, dtype=np.dtype(dtype).type)
 
     def permutation(self, n: int) -> np.ndarray:
         """A random order of 0, ..., n - 1, on the host."""
+        refuse_to_record("drawing noise")
         return self._generator.permutation(n)
 
     def _take(self, method: str, shape: tuple[int, ...], dtype: str) -> Array:
+        refuse_to_record("drawing noise")
         size, dtype = math.prod(shape), np.dtype(dtype).name
         if self._kind != (method, dtype) or self._used + size > len(self._block):
             self._draw(method, dtype, size)

@@ -100,6 +100,7 @@ def fit(
     if unknown := sorted(settings.keys() - set(known)):
         raise OptionError(f"fit has no setting {unknown[0]!r}; its settings: {', '.join(known)}")
     with joined(parallel) as group:
+        group.agree({"resume": resume, "checkpoint": path is not None})
         trainer = Trainer(
             model,
             as_split(train),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,13 +11,13 @@ import pytest
 
 import tinyvae as tv
 from tinyvae.autograd import OPS, trace_non_finite
+from tinyvae.autograd.replay import _agree
 from tinyvae.backend import Backend
 from tinyvae.errors import GraphError, OptionError
 from tinyvae.evaluation.gradients import CASES
 
-EVERY_CASE = [
-    pytest.param(*case, id=f"{name}-{k}") for name in CASES for k, case in enumerate(CASES[name])
-]
+EVERY_CASE = {f"{name}-{k}": case for name in CASES for k, case in enumerate(CASES[name])}
+BY_A_MASK = "getitem-6"
 
 
 def drawn(draws: Any, seed: int, dtype: str) -> list[np.ndarray]:
@@ -39,10 +40,9 @@ def scalar(value: tv.Tensor) -> tv.Tensor:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(
-    ("function", "draws"), [p.values[:1] + (p.values[1:],) for p in EVERY_CASE]
-)
-def test_every_op_is_replayed_to_the_same_bits(function: Any, draws: Any, dtype: str) -> None:
+@pytest.mark.parametrize("case", EVERY_CASE)
+def test_every_op_is_replayed_to_the_same_bits(case: str, dtype: str) -> None:
+    function, *draws = EVERY_CASE[case]
     calls = []
     parameters = [tv.Tensor(x, requires_grad=True) for x in drawn(draws, 0, dtype)]
 
@@ -59,7 +59,7 @@ def test_every_op_is_replayed_to_the_same_bits(function: Any, draws: Any, dtype:
         got = [replay().numpy(), *(np.zeros(1) if p.grad is None else p.grad for p in parameters)]
         for mine, wanted in zip(got, taped(function, values), strict=True):
             np.testing.assert_array_equal(mine, wanted)
-    assert len(calls) == 3  # the first, the second and the fourth
+    assert len(calls) == (8 if case == BY_A_MASK else 4)  # the first four of seven
 
 
 def steps(replay: tv.Replay, parameters: list[tv.Tensor], *inputs: Any) -> list[float]:
@@ -82,6 +82,161 @@ def array(*values: float) -> np.ndarray:
 
 def times(w: tv.Tensor) -> Callable[..., tv.Tensor]:
     return lambda x, scale=1.0: (w * tv.Tensor.wrap(x)).sum() * scale
+
+
+def test_arguments_that_are_equal_but_not_the_same_are_told_apart() -> None:
+    w = weight(3.0)
+    replay = tv.Replay(
+        lambda x, flag: (w * tv.Tensor.wrap(x)).sum() * (2 if flag is True else 1), [w]
+    )
+    inputs = [(array(1), flag) for _ in range(5) for flag in (1, True, 1.0)]
+    assert steps(replay, [w], *inputs) == [3.0, 6.0, 3.0] * 5
+    signed = tv.Replay(lambda x: (w * 1.0).sum() * math.copysign(1, x), [w])
+    assert steps(signed, [w], *[(x,) for _ in range(5) for x in (0.0, -0.0)]) == [3.0, -3.0] * 5
+    of_nan = tv.Replay(lambda x, nan: (w * tv.Tensor.wrap(x)).sum(), [w])
+    steps(of_nan, [w], *[(array(1), float("nan")) for _ in range(5)])
+    assert len(of_nan._plans) == 1
+
+
+@pytest.mark.parametrize("wrong", [[1.0], tv.Tensor([1.0]), {}])
+def test_other_arguments_are_refused(wrong: Any) -> None:
+    w = weight(1.0)
+    with pytest.raises(OptionError, match="takes arrays, numbers and words, not a "):
+        tv.Replay(times(w), [w])(wrong)
+
+
+def test_the_arguments_stay_as_they_are() -> None:
+    w, given = weight(2.0), [array(k) for k in range(6)]
+    steps(tv.Replay(times(w), [w]), [w], *[(x,) for x in given])
+    assert [float(x[0]) for x in given] == [0, 1, 2, 3, 4, 5]
+
+
+def test_each_dtype_and_order_in_memory_has_a_plan() -> None:
+    w = tv.Tensor(np.ones((2, 3)), requires_grad=True)
+    replay = tv.Replay(lambda x: (w * tv.Tensor.wrap(x)).sum(), [w])
+    x = np.arange(6.0).reshape(2, 3)
+    steps(replay, [w], *[(each,) for _ in range(5) for each in (x, np.asfortranarray(x))])
+    assert len(replay._plans) == 2
+    with pytest.raises(tv.errors.DtypeError):
+        steps(replay, [w], (x.astype("float32"),))
+
+
+def test_without_gradients_there_is_only_the_loss() -> None:
+    w = weight(2.0)
+    replay = tv.Replay(lambda x: (w * tv.Tensor.wrap(x)).sum(), [w])
+    steps(replay, [w], *[(array(3),)] * 5)
+    w.zero_grad()
+    with tv.no_grad(), pytest.raises(GraphError):
+        replay(array(3))
+    assert w.grad is None
+
+
+def test_a_parameter_that_is_frozen_gets_no_gradient() -> None:
+    a, b = weight(1.0), weight(1.0)
+    replay = tv.Replay(lambda: (a * b).sum(), [a, b])
+    steps(replay, [a, b], *[()] * 5)
+    b.requires_grad = False
+    assert steps(replay, [a, b], *[()] * 3) == [1.0] * 3
+    assert b.grad is None
+
+
+def test_a_gradient_that_moved_is_followed() -> None:
+    w = weight(1.0)
+    replay = tv.Replay(times(w), [w])
+    steps(replay, [w], *[(array(3),)] * 5)
+    elsewhere = array(0)
+    w.place(w.array, elsewhere)
+    steps(replay, [w], (array(4),))
+    assert elsewhere[0] == 4
+
+
+def test_the_plans_used_last_are_kept() -> None:
+    w, taped = weight(1.0), []
+
+    def loss(x: Any) -> tv.Tensor:
+        taped.append(len(x))
+        return (w * tv.Tensor.wrap(x)).sum()
+
+    replay = tv.Replay(loss, [w])
+    hot, cold = np.ones(9, dtype="float32"), [np.ones(n, dtype="float32") for n in range(1, 8)]
+    steps(replay, [w], *[(x,) for each in cold * 4 for x in (hot, each)])
+    assert taped.count(9) == 6  # the calls 1, 2, 3, 4, 8 and 16 of 28
+
+
+def test_after_the_error_that_something_changed_it_tapes() -> None:
+    w, scale = weight(1.0), [1.0]
+    replay = tv.Replay(lambda x: (w * tv.Tensor.wrap(x)).sum() * scale[0], [w])
+    steps(replay, [w], *[(array(3),)] * 7)
+    scale[0] = 2.0
+    with pytest.raises(GraphError):
+        steps(replay, [w], (array(3),))
+    assert steps(replay, [w], *[(array(3),)] * 2) == [6.0, 6.0]
+
+
+def test_a_small_change_is_noticed_and_round_off_is_not() -> None:
+    for change, noticed in ((1 + 1e-3, True), (1 + 1e-6, False)):
+        w, scale = weight(1.0), [1.0]
+        replay = tv.Replay(lambda x, s=scale, w=w: (w * tv.Tensor.wrap(x)).sum() * s[0], [w])
+        steps(replay, [w], *[(array(3),)] * 7)
+        scale[0] = change
+        if noticed:
+            with pytest.raises(GraphError):
+                replay_once(replay, w)
+        else:
+            replay_once(replay, w)
+
+
+def replay_once(replay: tv.Replay, w: tv.Tensor) -> None:
+    w.zero_grad()
+    replay(array(3))
+
+
+def test_an_infinity_hides_no_difference() -> None:
+    inf = float("inf")
+    assert _agree(np.array([inf, 1, np.nan]), np.array([inf, 1, np.nan]))
+    for other in ([inf, 99], [5, 1], [-inf, 1], [np.nan, 1]):
+        assert not _agree(np.array([inf, 1.0]), np.array(other))
+
+
+def test_a_mask_that_picks_another_number_is_taped_each_time() -> None:
+    w = weight(1.0, 2.0, 3.0)
+
+    def loss(x: Any) -> tv.Tensor:
+        y = w * tv.Tensor.wrap(x)
+        return (y[np.asarray(x) > 0] ** 2).sum()
+
+    replay = tv.Replay(loss, [w])
+    given = [array(1, -1, 1), array(-1, 1, 1), array(-1, -1, 1), array(1, 1, 1), array(-1, 1, -1)]
+    assert steps(replay, [w], *[(x,) for x in given]) == [10.0, 13.0, 9.0, 14.0, 4.0]
+
+
+def test_a_number_beside_a_comparison_stays_what_it_is() -> None:
+    w = tv.Tensor([1.0], dtype="float64", requires_grad=True)
+    negative = [(np.array([-1.0]),)] * 5
+    op = tv.op(lambda x: ((x > 0) * 0.75 + (x * 0.0 + 0.25), lambda g: g * 0))
+    replay = tv.Replay(lambda x: op(w * tv.Tensor.wrap(x)).sum(), [w])
+    assert steps(replay, [w], *negative, (np.array([2.0]),)) == [0.25] * 5 + [1.0]
+
+
+def test_what_a_loss_keeps_for_itself_is_no_old_number_but_an_error() -> None:
+    w, kept = weight(1.0), []
+
+    def loss(x: Any) -> tv.Tensor:
+        kept.append(w * tv.Tensor.wrap(x))
+        return kept[-1].sum()
+
+    steps(tv.Replay(loss, [w]), [w], (array(3),))
+    with pytest.raises(tv.errors.NotRecordableError, match="let the loss return"):
+        kept[0].item()
+
+
+def test_a_detached_tensor_is_replayed_and_one_that_is_looked_at_is_not() -> None:
+    w = weight(2.0)
+    stopped = tv.Replay(lambda x: (w * (w * tv.Tensor.wrap(x)).detach()).sum(), [w])
+    assert steps(stopped, [w], *[(array(k),) for k in range(6)]) == [4.0 * k for k in range(6)]
+    assert w.grad == [10.0]
+    looked = tv.Replay(lambda x: w.sum() * float((w * tv.Tensor.wrap(x)).numpy()[0]), [w])
+    assert steps(looked, [w], *[(array(k),) for k in (1, 1, 1, 1, 1, 5)]) == [4.0] * 5 + [20.0]
 
 
 def test_arrays_and_options_are_arguments() -> None:

@@ -183,6 +183,19 @@ def test_arrays_may_lie_in_memory_in_any_way(backend: Backend, name: str) -> Non
 
 
 @pytest.mark.parametrize("name", LOSSES)
+def test_the_order_of_the_axes_in_memory_changes_nothing(backend: Backend, name: str) -> None:
+    arrays = [a.transpose(2, 0, 1) for a in inputs(name, (4, 3, 5), "float32", 1)]
+    wanted, to_inputs = reference(name, arrays)
+    given = [backend.from_host(a.base.copy()).transpose(2, 0, 1) for a in arrays]
+    value, pullbacks = backend.kernels[name](*given)
+    assert_within_ulps(backend.to_host(value), wanted, ulps=8)
+    g = np.linspace(0.5, 1.5, wanted.size).reshape(wanted.shape).astype("float32")
+    for wanted_for, pullback in zip(to_inputs, pullbacks, strict=True):
+        gradient = backend.to_host(pullback(backend.from_host(g)))
+        np.testing.assert_allclose(gradient, wanted_for(g), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", LOSSES)
 def test_shapes_that_would_broadcast_are_refused_as_by_the_reference(
     backend: Backend, name: str
 ) -> None:

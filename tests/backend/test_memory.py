@@ -68,3 +68,15 @@ def test_an_array_that_is_needed_later_keeps_its_memory() -> None:
     ]
     run(moved := shared(calls, [a, b, c]))
     assert (moved[-1].out == 10).all()
+
+
+def test_the_smallest_piece_that_will_do_is_taken() -> None:
+    x, large, small, sums = np.ones(1000), np.empty(1000), np.empty(10), np.empty(10)
+    calls = [
+        Call(np.add, (x, x), large, {}),
+        Call(np.add, (x[:10], x[:10]), small, {}),
+        Call(np.add, (large[:10], small), x[:10], {}),
+        Call(np.add, (x[:10], x[:10]), sums, {}),
+    ]
+    moved = shared(calls, [large, small, sums])
+    assert owner(moved[-1].out) is owner(moved[1].out)

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinyvae.backend import NotRecordableError, perform, unwatched
+from tinyvae.backend import perform, unwatched
 from tinyvae.backend.recording import Recording, Watched
+from tinyvae.errors import NotRecordableError
 
 Function = Callable[[Any, Any], Any]
 WAYS: dict[str, Function] = {
@@ -21,6 +22,8 @@ WAYS: dict[str, Function] = {
     "a matrix product": lambda x, y: x @ y.T,
     "a reduction": lambda x, y: x.sum(axis=1) + np.max(y, axis=0)[0] + np.mean(x),
     "a number": lambda x, y: (x * y).sum() * 0.5,
+    "an empty slice": lambda x, y: x[:0].sum() + x - y[:, 4:].sum(),
+    "numbers beside comparisons": lambda x, y: (x > 0) * 0.75 + (1.5 - (y > 1) * 1),
     "views": lambda x, y: x.T[1:, ::2].T + y.reshape(-1)[:1],
     "a copied shape": lambda x, y: x.T.reshape(-1) + y.reshape(-1),
     "one element": lambda x, y: x[1, 2] * y[0],

@@ -10,13 +10,14 @@ import numpy as np
 
 from planted_backend.planting import Planted, an_adam, in_a_step, planted_in
 from tinyvae import optim, training
+from tinyvae import trainer as loop
 from tinyvae.autograd.ops import namespace
 from tinyvae.backend import Array, numpy_kernels
 from tinyvae.optim import Optimiser
 
 ERRORS: list[Planted] = []
 planted = partial(planted_in, ERRORS)
-CLIPPED = in_a_step(optim.clip_global_norm, training, "clip_global_norm", clip=0.1)
+CLIPPED = in_a_step(optim.clip_global_norm, loop, "clip_global_norm", clip=0.1)
 
 
 def summed(g: Array, m: Array, v: Array, settings: dict[str, Any]) -> tuple[float, float]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from numbers import Number
 from typing import Any, TypeAlias
 
 from tinyvae import backend as backends
 from tinyvae.autograd.lift import is_recording
 from tinyvae.autograd.node import tracing
 from tinyvae.autograd.tensor import Tensor
-from tinyvae.backend import Array, NotRecordableError, unwatched
-from tinyvae.errors import GraphError, OptionError
+from tinyvae.backend import Array, unwatched
+from tinyvae.errors import GraphError, NotRecordableError, OptionError
 
 Result: TypeAlias = Any
 """A Tensor, the loss; or a tuple of Tensors, the loss first."""
@@ -22,10 +23,11 @@ class Replay:
     """A loss whose values and gradients are replayed where they can be.
 
     The first call for arrays of certain shapes goes through the tape, and the calls of NumPy
-    that it makes are written down. From then on these are repeated, which gives the same bits;
-    and that is not taken on trust: the second call goes both ways, and so do the fourth, the
-    eighth, ... A loss that cannot be repeated, since it branches on a value or draws noise of
-    its own, is taped each time. So is everything on a GPU, so far.
+    that it makes are written down. From then on these are repeated, which gives the same bits.
+    That is not taken on trust: the second, third and fourth call go both ways, and so do the
+    eighth, the sixteenth, ... A loss that cannot be repeated, since it branches on a value,
+    picks by a mask, or draws from a `Noise`, is taped each time; so is everything on a GPU,
+    so far. What else the loss depends on, an array of NumPy's own or a list, is taken as it was.
 
     Parameters
     ----------
@@ -62,21 +64,21 @@ class Replay:
     def __call__(self, *inputs: Any) -> Result:
         """The loss for these arrays; its gradients are left with the parameters.
 
-        What a replay returns is written over by the next one.
+        What it returns is written over by later calls.
         """
         recording = self.parameters[0].backend.recording
         fresh = all(parameter.grad is None for parameter in self.parameters)
         if recording is None or not fresh or tracing.get() or not is_recording():
             return self.tape(*inputs)
-        key = tuple((x.shape, str(x.dtype)) if hasattr(x, "dtype") else x for x in inputs)
+        key = tuple(map(_kind, inputs))
         if key not in self._plans:
             return self._first(key, recording(), inputs)
-        plan = self._plans[key]
+        plan = self._plans[key] = self._plans.pop(key)  # the last to be forgotten
         if plan is None or not plan.fits():
             return self.tape(*inputs)
         plan.calls += 1
-        is_power_of_two = plan.calls & (plan.calls - 1) == 0
-        return self._both(key, plan, inputs) if is_power_of_two else plan.replay(inputs)
+        both = plan.calls < 4 or plan.calls & (plan.calls - 1) == 0  # a power of two
+        return self._both(key, plan, inputs) if both else plan.replay(inputs)
 
     def tape(self, *inputs: Any) -> Result:
         """The same through the tape, whatever can be replayed."""
@@ -104,13 +106,13 @@ class Replay:
         result = self.tape(*inputs)
         if all(map(_agree, replayed, _copies(result, self.parameters))):
             return result
-        if plan.calls > 2:
+        self._plans[key] = None
+        if plan.calls > 4:
             raise GraphError(
                 "the loss is no longer what was recorded: something that it depends on has "
                 "changed, beside its arguments and the parameters; make it an argument, or make "
                 "a new tv.Replay"
             )
-        self._plans[key] = None
         return result
 
 
@@ -119,8 +121,9 @@ class Plan:
 
     def __init__(self, parameters: list[Tensor], inputs: Sequence[Any]) -> None:
         self.calls = 1
-        self.inputs = [x.copy() if hasattr(x, "dtype") else x for x in inputs]
+        self.inputs = [x.copy(order="K") if _is_array(x) else x for x in inputs]
         self.places = [(p, p.array, p.buffer()) for p in parameters]
+        self.wanted = [p.requires_grad for p in parameters]
 
     def record(self, tape: Callable[..., Result], recording: Any) -> Result:
         """Go through the tape once, and write the calls down."""
@@ -128,7 +131,8 @@ class Plan:
         for parameter, values, gradient in self.places:
             parameter.place(watch(values), watch(gradient))
         try:
-            result = tape(*(watch(x) if hasattr(x, "dtype") else x for x in self.inputs))
+            with recording:
+                result = tape(*(watch(x) if _is_array(x) else x for x in self.inputs))
             self.reached = [p for p, *_ in self.places if p.grad is not None]
         finally:
             for parameter, values, gradient in self.places:
@@ -139,13 +143,14 @@ class Plan:
         return self.result
 
     def fits(self) -> bool:
-        """Whether the parameters are still where they were."""
-        return all(p.array is values and p.buffer() is g for p, values, g in self.places)
+        """Whether the parameters are still where they were, and want gradients as they did."""
+        moved = any(p.array is not v or p.buffer() is not g for p, v, g in self.places)
+        return not moved and self.wanted == [p.requires_grad for p, *_ in self.places]
 
     def replay(self, inputs: Sequence[Any]) -> Result:
         """The same calls on other values."""
         for mine, x in zip(self.inputs, inputs, strict=True):
-            if hasattr(x, "dtype"):
+            if _is_array(x):
                 mine[...] = x
         self.again()
         self._mark()
@@ -154,6 +159,22 @@ class Plan:
     def _mark(self) -> None:
         for parameter in self.reached:
             parameter.grad = parameter.buffer()
+
+
+def _is_array(x: Any) -> bool:
+    return hasattr(x, "strides") and not isinstance(x, Number)
+
+
+def _kind(x: Any) -> Any:
+    """What of an argument a plan is made for: of an array all but its values."""
+    if isinstance(x, Number | str | None):
+        return type(x), repr(x)  # since 1 == True, and no NaN is another
+    if not _is_array(x) or isinstance(x, Tensor):
+        raise OptionError(
+            f"a loss that is replayed takes arrays, numbers and words, not a {type(x).__name__}; "
+            "of a Tensor give its .array, and wrap it in the loss with tv.Tensor.wrap"
+        )
+    return x.shape, str(x.dtype), x.strides
 
 
 def parts(result: Result) -> tuple[Tensor, ...]:
@@ -178,5 +199,9 @@ def _agree(a: Array | None, b: Array | None) -> bool:
     if a is None or b is None:
         return a is b
     xp = backends.of(a).xp
+    finite = xp.isfinite(a)
+    if not xp.array_equal(a[~finite], b[~finite], equal_nan=True):
+        return False
+    a, b = a[finite], b[finite]
     allowed = 1000 * xp.finfo(a.dtype).eps * xp.max(xp.abs(a), initial=0)
-    return bool(xp.allclose(a, b, rtol=0, atol=allowed, equal_nan=True))
+    return bool((xp.abs(a - b) <= allowed).all())

@@ -210,7 +210,9 @@ class Tensor:
 
     def detach(self) -> Tensor:
         """The same values without history; a copy, so that changing one leaves the other."""
-        return Tensor(self._array, name=self.name)
+        copy = Tensor.wrap(self._array.copy())
+        copy.name = self.name
+        return copy
 
     def to(self, backend: str | Backend) -> Tensor:
         """A copy on another backend, without history."""

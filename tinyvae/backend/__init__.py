@@ -2,17 +2,17 @@
 
 from tinyvae.backend import cupy_backend, numpy_backend
 from tinyvae.backend.base import Array, Backend, get, mixed, names, of, register, same_shape, use
-from tinyvae.backend.recording import NotRecordableError, perform, unwatched
+from tinyvae.backend.recording import perform, refuse_to_record, unwatched
 
 __all__ = [
     "Array",
     "Backend",
-    "NotRecordableError",
     "get",
     "mixed",
     "names",
     "of",
     "perform",
+    "refuse_to_record",
     "register",
     "same_shape",
     "unwatched",

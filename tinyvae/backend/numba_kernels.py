@@ -81,9 +81,14 @@ def bernoulli_cross_entropy(logits: Array, targets: Array) -> tuple[Array, Any]:
     if logits.dtype != f32:
         return numpy_kernels.bernoulli_cross_entropy(logits, targets)
     same_shape("bernoulli_cross_entropy", logits, targets)
-    loss, slope = np.empty_like(logits, shape=logits.shape[:-1]), np.empty_like(logits)
+    loss, slope = _empty_like(logits, logits.shape[:-1]), _empty_like(logits, logits.shape)
     perform(_cross_entropy, *map(_rows, (logits, targets)), loss.reshape(-1), _rows(slope))
     return loss, (lambda g: g[..., None] * slope, lambda g: -g[..., None] * logits)
+
+
+def _empty_like(x: Array, shape: tuple[int, ...]) -> Array:
+    """In row-major order, whatever that of ``x``, so that `_rows` is a view of it."""
+    return np.empty_like(x, order="C", shape=shape)
 
 
 def _rows(x: Array) -> Array:
@@ -117,7 +122,7 @@ def kl_standard_normal(mean: Array, log_variance: Array) -> tuple[Array, Any]:
     if mean.dtype != f32:
         return numpy_kernels.kl_standard_normal(mean, log_variance)
     same_shape("kl_standard_normal", mean, log_variance)
-    kl, slope = np.empty_like(mean, shape=mean.shape[:-1]), np.empty_like(mean)
+    kl, slope = _empty_like(mean, mean.shape[:-1]), _empty_like(mean, mean.shape)
     perform(_kl, *map(_rows, (mean, log_variance)), kl.reshape(-1), _rows(slope))
     return kl, (lambda g: g[..., None] * mean, lambda g: g[..., None] * slope)
 

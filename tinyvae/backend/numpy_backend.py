@@ -6,7 +6,7 @@ import numpy as np
 
 from tinyvae.backend.base import Backend
 from tinyvae.backend.numpy_kernels import KERNELS, keep_freed_memory
-from tinyvae.backend.recording import Recording
+from tinyvae.backend.recording import Recording, host_array
 
 
 def load() -> Backend:
@@ -17,7 +17,7 @@ def load() -> Backend:
         np,
         np.ndarray,
         np.asarray,
-        np.asarray,
+        host_array,
         host=True,
         kernels=KERNELS,
         recording=Recording,

@@ -10,16 +10,24 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from tinyvae.backend.memory import Call, owner, shared
+from tinyvae.errors import NotRecordableError
+
+_recording_now: ContextVar[bool] = ContextVar("recording now", default=False)
 
 
-class NotRecordableError(Exception):
-    """The computation does what cannot be repeated blindly, such as to look at a value."""
+def refuse_to_record(what: str) -> None:
+    """Raise NotRecordableError within a ``with`` block of a `Recording`."""
+    if _recording_now.get():
+        raise NotRecordableError(
+            f"a step that is replayed cannot go on {what}: give it to the loss"
+        )
 
 
 class Recording:
@@ -36,7 +44,16 @@ class Recording:
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
+        self.is_open = True
         self._made: list[np.ndarray] = []
+
+    def __enter__(self) -> Self:
+        self._token = _recording_now.set(True)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        _recording_now.reset(self._token)
+        self.is_open = False
 
     def watch(self, array: np.ndarray) -> Watched:
         """A view of ``array``; what is computed from it is written down."""
@@ -68,7 +85,7 @@ class Recording:
         kept = {id(owner(array)) for array in results}
         fleeting = [array for array in self._made if id(array) not in kept]
         bound = [_bound(call) for call in shared(self.calls, fleeting)]
-        self.calls, self._made = [], []
+        self.calls, self._made, self.is_open = [], [], False
 
         def again() -> None:
             for call in bound:
@@ -105,6 +122,8 @@ class Watched(np.ndarray):
             return function._implementation(*args, **kwargs)
         if function not in _MAKING_ANEW | _LIKE:
             raise NotRecordableError(f"np.{function.__name__} is not written down")
+        if function is np.full_like and len([*_watched_in((*args, *kwargs.values()))]) > 1:
+            raise NotRecordableError("np.full_like with a number of the computation")
         recording = _recording(*args, *kwargs.values())
         args, kwargs = unwatched(args), unwatched(kwargs)
         if function in _MAKING_ANEW:
@@ -131,26 +150,36 @@ class Watched(np.ndarray):
         return self._view_or_copy(np.ndarray.reshape, (unwatched(self), *shape), {})
 
     def __getitem__(self, index: Any) -> Any:
-        plain, index = unwatched(self), unwatched(index)
+        plain, index = unwatched(self), _checked(unwatched(index))
         if not isinstance(plain[index], np.ndarray):  # of one element a view is wanted as well
             index = (*index, ...) if isinstance(index, tuple) else (index, ...)
         return self._view_or_copy(operator.getitem, (plain, index), {})
 
     def _view_or_copy(self, act: Any, inputs: Any, options: Any) -> Any:
         made = act(*inputs, **options)
-        if np.may_share_memory(made, unwatched(self)):
+        if not made.size or np.may_share_memory(made, unwatched(self)):
             return _recording(self).watch(made)
         return _recording(self).note_copy(act, inputs, options)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         plain, index, value = unwatched((self, index, value))
-        plain[index] = value
+        plain[_checked(index)] = value
         _recording(self).note(operator.setitem, (plain, index, value))
 
-    def __bool__(self) -> bool:
-        raise NotRecordableError("the computation looks at a value")
+    def _refused(self, *_: Any, **__: Any) -> Any:
+        raise NotRecordableError(
+            "a step that is replayed does what cannot be repeated blindly, such as to look at a "
+            "value; what is to be looked at, let the loss return"
+        )
 
-    __float__ = __int__ = __index__ = item = tolist = __bool__  # type: ignore[assignment]
+    # Looks at values, and methods of NumPy that are written down by no other way
+    __bool__ = __float__ = __int__ = __index__ = __complex__ = _refused
+    item = tolist = tobytes = tofile = dump = dumps = byteswap = _refused
+    argmax = argmin = argpartition = argsort = searchsorted = nonzero = _refused
+    choose = compress = cumprod = cumsum = diagonal = dot = fill = flatten = _refused
+    getfield = partition = put = ravel = repeat = resize = setfield = sort = _refused
+    take = trace = view = _refused
+    flat = data = property(_refused)
 
 
 def perform(act: Callable[..., Any], *inputs: Any) -> None:
@@ -168,7 +197,7 @@ def perform(act: Callable[..., Any], *inputs: Any) -> None:
 def unwatched(value: Any) -> Any:
     """Arrays, also in tuples, lists and dicts, as NumPy's own."""
     if isinstance(value, Watched):
-        return value.view(np.ndarray)
+        return np.ndarray.view(value, np.ndarray)
     if isinstance(value, dict):
         return {name: unwatched(part) for name, part in value.items()}
     return type(value)(map(unwatched, value)) if type(value) in (tuple, list) else value
@@ -177,9 +206,27 @@ def unwatched(value: Any) -> Any:
 def _recording(*values: Any) -> Recording:
     """The one that the first watched array among the values belongs to."""
     found = next((x.recording for x in _watched_in(values) if x.recording is not None), None)
-    if found is None:
-        raise NotRecordableError("no array among these is watched")
+    if found is None or not found.is_open:
+        raise NotRecordableError(
+            "this array belongs to a step that is replayed, and is old: let the loss return it"
+        )
     return found
+
+
+def _checked(index: Any) -> Any:
+    """The index, unless it is a mask, which picks as many elements as it happens to."""
+    if any(isinstance(x, np.ndarray) and x.dtype == bool for x in _parts(index)):
+        raise NotRecordableError("a mask picks another number of elements each time")
+    return index
+
+
+def _parts(index: Any) -> Iterator[Any]:
+    yield from index if isinstance(index, tuple) else (index,)
+
+
+def host_array(array: Any) -> np.ndarray:
+    """An array of NumPy for the host to look at."""
+    return array._refused() if isinstance(array, Watched) else np.asarray(array)
 
 
 def _watched_in(values: Any) -> Iterator[Watched]:
@@ -191,7 +238,7 @@ def _watched_in(values: Any) -> Iterator[Watched]:
 
 
 def _copy(act: Callable[..., Any], *inputs: Any, out: np.ndarray, **options: Any) -> None:
-    np.copyto(out, act(*inputs, **options))
+    out[...] = act(*inputs, **options)
 
 
 def _bound(call: Call) -> Callable[[], Any]:
@@ -203,9 +250,10 @@ def _bound(call: Call) -> Callable[[], Any]:
 
 def _as_arrays(inputs: Sequence[Any]) -> Iterator[Any]:
     """Python's numbers as NumPy takes them beside arrays, so that it need not each time."""
-    dtypes = [x.dtype for x in inputs if isinstance(x, np.ndarray)]
+    dtypes = {x.dtype for x in inputs if isinstance(x, np.ndarray)}
+    known = len(dtypes) == 1 and all(dtype.kind == "f" for dtype in dtypes)
     for x in inputs:
-        yield np.array(x, dtypes[0]) if dtypes and type(x) in (int, float) else x
+        yield np.array(x, *dtypes) if known and type(x) in (int, float) else x
 
 
 _MADE_OF_UFUNCS = {

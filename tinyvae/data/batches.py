@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from tinyvae.noise import Noise
 
 AHEAD = 2  # batches that are made before they are asked for
 SHUFFLED = 1 << 20  # rows that are shuffled at once
+END: Any = object()
 Item = TypeVar("Item")
 Batches: TypeAlias = "Generator[tuple[np.ndarray, np.ndarray]]"
 
@@ -136,10 +137,10 @@ def ahead(items: Iterator[Item]) -> Generator[Item]:
     from concurrent.futures import ThreadPoolExecutor  # loads logging, which is slow
 
     with ThreadPoolExecutor(1, "tinyvae-batches") as thread:
-        ready = deque(thread.submit(next, items, None) for _ in range(AHEAD))
+        ready = deque(thread.submit(next, items, END) for _ in range(AHEAD))
         try:
-            while (item := ready.popleft().result()) is not None:
-                ready.append(thread.submit(next, items, None))
+            while (item := ready.popleft().result()) is not END:
+                ready.append(thread.submit(next, items, END))
                 yield item
         finally:
             thread.shutdown(cancel_futures=True)

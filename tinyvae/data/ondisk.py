@@ -261,7 +261,7 @@ def _check_block(images: np.ndarray, start: int, path: Path) -> None:
 def unmapped(images: np.ndarray) -> np.ndarray | OnDisk:
     """The images of a file that is mapped into memory, on disk; others as they are.
 
-    A map stays where its rows are not one behind the other, or are written to in memory alone.
+    A map stays where its rows are not one behind the other, or where it can be written to.
 
     Raises
     ------
@@ -275,7 +275,7 @@ def unmapped(images: np.ndarray) -> np.ndarray | OnDisk:
     whole = images
     while isinstance(whole.base, np.memmap):
         whole = whole.base
-    if whole.filename is None or whole.mode == "c":
+    if whole.filename is None or whole.mode != "r":
         return images
     path, offset = Path(whole.filename), whole.offset + images.ctypes.data - whole.ctypes.data
     found = OnDisk(RowFile(path, images.shape, images.dtype, offset))

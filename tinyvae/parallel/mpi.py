@@ -112,8 +112,10 @@ class MPI(Communicator):
     def waiting(self) -> Iterator[None]:
         """A block that waits for the other ranks, though not for ever."""
         self._since = time.monotonic()
-        yield
-        self._since = math.inf
+        try:
+            yield
+        finally:
+            self._since = math.inf
 
     def _watch(self) -> None:
         patience = PATIENCE + self.rank  # so that one rank speaks for all
