@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from cases import Case, Maker
 from harness import Row
 
 TOLERANCE = {"float64": 1e-6, "float32": 1e-3}
-STEPS = 4  # the third is the first that tinyvae replays
+STEPS = 6  # tinyvae replays from the fifth on
+WHAT = ("loss", "gradients", "last_gradients", "moves")
 Load = Callable[[], Maker]
 
 
@@ -21,6 +22,8 @@ def first_steps(make: Maker, case: Case, seed: int, dtype: str) -> dict[str, lis
     before, losses = step.parameters(), [float(step(noise))]
     found = {"loss": losses, "gradients": step.gradients()}
     losses += [float(step(noise)) for _ in range(STEPS - 1)]
+    if step.keeps_gradients:
+        found["last_gradients"] = step.gradients()
     if dtype == "float64":  # float32 does not know the sign of every gradient, which Adam follows
         found["moves"] = [p - q for p, q in zip(step.parameters(), before, strict=True)]
     return found
@@ -46,17 +49,24 @@ def compare(loads: Mapping[str, Load], case: Case, seed: int, dtype: str) -> lis
             "dtype": dtype,
             "loss": 0.0,
             "gradients": 0.0,
+            "last_gradients": 0.0,
             "moves": 0.0,
         }
-        | {what: apart(array, steps[name][what]) for what, array in steps[first].items()}
+        | {what: apart(wanted, found) for what, wanted, found in _both(steps[first], steps[name])}
         for name in others
     ]
+
+
+def _both(steps: dict[str, Any], others: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """What both have, by name."""
+    for what in steps.keys() & others.keys():
+        yield what, steps[what], others[what]
 
 
 def refuse(rows: list[Row]) -> None:
     """Stop, unless every difference is small; NaN is not."""
     for row in rows:
-        worst = {what: row[what] for what in ("loss", "gradients", "moves")}
+        worst = {what: row[what] for what in WHAT}
         if not all(value <= TOLERANCE[row["dtype"]] for value in worst.values()):
             raise SystemExit(
                 f"{row['contestant']} and {row['against']} do not compute the same from the same "

@@ -63,6 +63,9 @@ class Case:
 class Step(Protocol):
     """A contestant that is ready: what it is, and how it is asked what it has done."""
 
+    keeps_gradients: bool
+    """Whether `gradients` are those of the last step, and not of the first alone."""
+
     def __call__(self, noise: Any = None) -> Any:
         """A step of training, with noise of its own unless given: the loss."""
 
@@ -70,7 +73,7 @@ class Step(Protocol):
         """Return when all that was begun is done."""
 
     def gradients(self) -> list[Any]:
-        """Those of the first step, as NumPy arrays in the order of the weights."""
+        """Those of the first step at least, as NumPy arrays in the order of the weights."""
 
     def parameters(self) -> list[Any]:
         """Those of now, likewise."""

@@ -71,6 +71,8 @@ def train_step(
 class JaxStep:
     """`train_step`, with noise from NumPy: at least as quick as keys that are split inside."""
 
+    keeps_gradients = False  # its first mean is the gradient of the first step
+
     def __init__(self, case: Case, weights: list[Any], x: Any, dtype: str) -> None:
         arrays = [jnp.array(array, dtype) for array in weights]
         layers = list(zip(arrays[::2], arrays[1::2], strict=True))

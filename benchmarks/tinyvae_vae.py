@@ -15,6 +15,8 @@ from tinyvae.training import Settings, Trainer
 class TinyvaeStep:
     """`Trainer.train_step`; with k samples `log_weights`, `Replay` and Adam."""
 
+    keeps_gradients = True
+
     def __init__(self, case: Case, weights: list[Any], x: Any, dtype: str) -> None:
         self.model = tv.VAE((1, case.pixels), case.latent, case.hidden).to(dtype=dtype)
         for parameter, array in zip(self.model.parameters(), weights, strict=True):

@@ -71,6 +71,8 @@ def train_step(
 class TorchStep:
     """Eager, with `torch.optim.Adam`."""
 
+    keeps_gradients = True
+
     def __init__(self, case: Case, weights: list[Any], x: Any, dtype: str, **adam: bool) -> None:
         self.shape, self.dtype = case.noise_shape, getattr(torch, dtype)
         self.x = torch.from_numpy(x).to(self.dtype)
@@ -107,6 +109,8 @@ class CompiledStep(TorchStep):
     The quickest that was found; also tried were the loss alone compiled, with fused Adam or
     a compiled one outside, ``mode="max-autotune"``, and noise that is drawn inside.
     """
+
+    keeps_gradients = False  # its first mean is the gradient of the first step
 
     def __init__(self, case: Case, weights: list[Any], x: Any, dtype: str) -> None:
         super().__init__(case, weights, x, dtype)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextvars
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from ranks import Threads, together, values
 
 import tinyvae as tv
+from tinyvae import training
 from tinyvae.backend import Backend
 from tinyvae.data.dataset import Split
 from tinyvae.errors import NonFiniteError, OptionError, ParallelError
@@ -267,3 +270,18 @@ def test_on_a_device_a_stop_is_seen_within_so_many_steps(monkeypatch: pytest.Mon
         found = together(2, act)
     assert [type(error) for error in found] == [KeyboardInterrupt] * 2
     assert seen == [1, 2, 3, 4]
+
+
+def test_ranks_that_would_not_all_resume_are_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    groups = contextvars.ContextVar("group")
+    monkeypatch.setattr(training, "joined", lambda _: nullcontext(groups.get()))
+
+    def fit(group: Threads) -> None:
+        groups.set(group)
+        tv.fit(tv.VAE((3, 4)), IMAGES, checkpoint=tmp_path / "file", resume=group.rank == 1)
+
+    for error in together(2, fit):
+        assert isinstance(error, ParallelError)
+        assert "differ in resume: False on rank 0, and True on rank 1" in str(error)
