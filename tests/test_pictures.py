@@ -143,3 +143,14 @@ def test_images_without_labels_have_a_latent_picture_too():
     part = Split(noise(30, 4, 4).images)
     figure = pictures.latent(tv.VAE((4, 4), hidden=(6,)), Dataset("plain", part, part))
     assert figure.axes[0].texts[:] == []
+
+
+def test_large_images_are_fewer_in_a_picture():
+    model = tv.VAE((300, 200), latent=2, hidden=(2,))
+    dataset = Dataset("", *[Split(np.zeros((4, 300, 200), np.uint8))] * 3)
+    pictures_of = dict(
+        pictures.every(model, dataset, tv.fit(model, dataset.train, epochs=1, batch=4))
+    )
+    for name in ("samples", "manifold"):
+        height, width, _ = pictures_of[name].axes[0].get_images()[0].get_array().shape
+        assert max(height, width) < 2100

@@ -18,12 +18,13 @@ from tinyvae.models.vae import VAE
 from tinyvae.training import Row
 
 SHOWN = 2000  # images in the picture of the latent space
+WIDEST = 2000  # pixels of a picture; large images are fewer, so that it fits into memory
 
 
 def every(model: VAE, dataset: Dataset, history: list[Row]) -> Iterator[tuple[str, Figure]]:
     """Every picture that a run has when it ends, with its name, drawn one after the other."""
     yield "curves", plots.curves(history)
-    yield "samples", samples(model)
+    yield "samples", samples(model, _side(10, model) ** 2)
     yield "reconstructions", reconstructions(model, dataset)
     yield "latent", latent(model, dataset)
     yield "manifold", manifold(model, dataset)
@@ -88,8 +89,9 @@ def _best_told(means: np.ndarray, factors: np.ndarray) -> int:
     return int(np.argmin(residues.var(axis=0) / np.maximum(factors.var(axis=0), 1e-12)))
 
 
-def manifold(model: VAE, dataset: Dataset, side: int = 21) -> Figure:
+def manifold(model: VAE, dataset: Dataset, side: int | None = None) -> Figure:
     """Decoded codes on a grid of the prior's quantiles, in the two dimensions most used."""
+    side = side or _side(21, model)
     used = _most_used(model, dataset)
     plane, rest = len(used) == 2, model.latent > 2
     x = np.array([NormalDist().inv_cdf((k + 0.5) / side) for k in range(side)])
@@ -103,6 +105,11 @@ def manifold(model: VAE, dataset: Dataset, side: int = 21) -> Figure:
     for way, dimension in zip("xy", used, strict=False):
         figure.axes[0].set(**{f"{way}label": f"$z_{{{dimension + 1}}}$"})
     return figure
+
+
+def _side(most: int, model: VAE) -> int:
+    """How many images go side by side: no more than are wanted, or than there is room for."""
+    return max(3, min(most, WIDEST // max(model.image_shape[:2])))
 
 
 def _most_used(model: VAE, dataset: Dataset) -> list[int]:

@@ -341,8 +341,21 @@ def test_on_every_backend_it_is_the_loss(backend: Backend) -> None:
 
 
 def test_without_parameters_there_is_nothing_to_replay() -> None:
-    with pytest.raises(OptionError, match="without parameters"):
-        tv.Replay(lambda: None, [])
+    for none in ([], [np.ones(3)]):
+        with pytest.raises(OptionError, match=r"those of Tensors, and of one at least"):
+            tv.Replay(lambda: None, none)
+
+
+def test_a_loss_that_is_no_tensor_is_refused() -> None:
+    with pytest.raises(OptionError, match=r"the loss returned 1.0; it returns a Tensor"):
+        tv.Replay(lambda: 1.0, [weight(1.0)])()
+
+
+def test_it_tells_how_often_it_was_replayed() -> None:
+    w = weight(1.0)
+    replay = tv.Replay(times(w), [w])
+    steps(replay, [w], *[(array(3),)] * 10)
+    assert repr(replay) == "Replay(5 taped, 5 replayed)"
 
 
 def test_every_op_that_there_is_was_replayed_above() -> None:

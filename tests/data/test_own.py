@@ -148,7 +148,7 @@ def test_an_empty_array_is_refused_with_its_shape(tmp_path, shape):
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_fewer_images_than_parts_are_refused_with_their_number(tmp_path, count):
-    assert f"has {count} images" in refusal(save(tmp_path / "own.npz", numbered(count)))
+    assert f"has {count} images" in refusal(save(tmp_path / "own.npz", numbered(count) + 9))
 
 
 def test_three_images_make_three_parts(tmp_path):
@@ -386,3 +386,15 @@ def test_a_missing_pillow_is_named_with_the_line_that_installs_it(tmp_path, monk
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'tinyvae\[images\]'"):
         load(folder)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_black_and_white_as_bytes_of_0_and_1_is_refused(tmp_path, suffix):
+    path, images = tmp_path / f"bits{suffix}", np.zeros((30, 4, 4), np.uint8)
+    images[3:, 1] = 1
+    (np.save if suffix == ".npy" else np.savez)(path, images)
+    with pytest.raises(DataError, match=r"bytes of 0 and 1 only, .* store images \* 255"):
+        load(path)
+    images[-1, 0, 0] = 2
+    (np.save if suffix == ".npy" else np.savez)(path, images)
+    assert len(load(path).test) == 3

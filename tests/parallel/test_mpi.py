@@ -153,8 +153,9 @@ def stop(progress):
 
 images = np.random.default_rng(0).integers(256, size=(22, 3, 4), dtype=np.uint8)
 model = tv.VAE((3, 4), hidden=(6,))
-for row in tv.fit(model, images, epochs=2, batch=8, callbacks=[stop], parallel={parallel!r}):
-    print(row["epoch"], row["train_loss"])
+history = tv.fit(model, images, epochs=2, batch=8, callbacks=[stop], parallel={parallel!r})
+lines = [f"{{row['epoch']}} {{row['train_loss']}}" for row in history]
+print("\\n".join(lines) + "\\n", end="", flush=True)  # at once, so that no rank is within another
 """
 
 
@@ -339,7 +340,7 @@ def by_itself(code: str = "", **environment: str) -> str:
 
 def test_without_mpiexec_the_command_that_starts_it_is_said():
     assert by_itself() == (
-        "Error: --parallel mpi was asked for, but mpiexec did not start this process: "
+        "Error: parallel 'mpi' was asked for, but mpiexec did not start this process: "
         "mpiexec -n 4 tinyvae train --parallel mpi\n"
     )
 

@@ -20,14 +20,22 @@ MOST = 4  # plans that are kept: each holds the memory of one step
 
 
 class Replay:
-    """A loss whose values and gradients are replayed where they can be.
+    """A loss whose values and gradients are replayed where they can be, to save time.
+
+    It takes the place of the loss and its `backward` in a loop of one's own: `zero_grad`, the
+    call, `Adam.step`. A small model's step takes half of the time or less, a large one's about a
+    tenth less.
 
     The first call for arrays of certain shapes goes through the tape, and the calls of NumPy
     that it makes are written down. From then on these are repeated, which gives the same bits.
     That is not taken on trust: the second, third and fourth call go both ways, and so do the
     eighth, the sixteenth, ... A loss that cannot be repeated, since it branches on a value,
     picks by a mask, or draws from a `Noise`, is taped each time; so is everything on a GPU,
-    so far. What else the loss depends on, an array of NumPy's own or a list, is taken as it was.
+    so far, and so is a call that adds to gradients which are there. ``print(replay)`` tells how
+    many were.
+
+    What else the loss depends on, an array of NumPy's own, a number or a list, is taken as it
+    was: after it changes the results are wrong, until the next call that goes both ways says so.
 
     Parameters
     ----------
@@ -57,8 +65,12 @@ class Replay:
 
     def __init__(self, loss: Callable[..., Result], parameters: Sequence[Tensor]) -> None:
         self.loss, self.parameters = loss, list(parameters)
-        if not self.parameters:
-            raise OptionError("a loss without parameters has no gradients to replay")
+        if not (self.parameters and all(isinstance(p, Tensor) for p in self.parameters)):
+            raise OptionError(
+                "the gradients that are replayed are those of Tensors, and of one at least: give "
+                "model.parameters()"
+            )
+        self._taped = self._replayed = 0
         self._plans: dict[Any, Plan | None] = {}
 
     def __call__(self, *inputs: Any) -> Result:
@@ -78,11 +90,22 @@ class Replay:
             return self.tape(*inputs)
         plan.calls += 1
         both = plan.calls < 4 or plan.calls & (plan.calls - 1) == 0  # a power of two
-        return self._both(key, plan, inputs) if both else plan.replay(inputs)
+        if both:
+            return self._both(key, plan, inputs)
+        self._replayed += 1
+        return plan.replay(inputs)
+
+    def __repr__(self) -> str:
+        return f"Replay({self._taped} taped, {self._replayed} replayed)"
 
     def tape(self, *inputs: Any) -> Result:
         """The same through the tape, whatever can be replayed."""
-        result = self.loss(*inputs)
+        result, self._taped = self.loss(*inputs), self._taped + 1
+        if not all(isinstance(part, Tensor) for part in parts(result)):
+            raise OptionError(
+                f"the loss returned {result!r:.40}; it returns a Tensor, or a tuple of Tensors, "
+                "the loss first"
+            )
         parts(result)[0].backward()
         return result
 

@@ -176,9 +176,9 @@ def _pixels(pillow: Any, path: Path, shape: tuple[int, ...], resize: bool) -> np
 
 
 def _broken(path: Path, error: Exception) -> DataError:
-    return DataError(
-        f"cannot read the image {path}: {error}; mend it, or take it out of the folder"
-    )
+    gone = isinstance(error, FileNotFoundError)
+    mend = "put it back, or train anew" if gone else "mend it, or take it out of the folder"
+    return DataError(f"cannot read the image {path}: {error}; {mend}")
 
 
 def _pillow() -> Any:

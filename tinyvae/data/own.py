@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from tinyvae.data import folder
 from tinyvae.data.dataset import Dataset, Split
-from tinyvae.data.ondisk import OnDisk, check_floats, unmapped
+from tinyvae.data.ondisk import OnDisk, blocks, check_floats, unmapped
 from tinyvae.errors import DataError, OptionError
 from tinyvae.noise import Noise
 
@@ -145,15 +145,33 @@ def _name_of_images(names: Sequence[str], path: Path) -> str:
 def _checked_images(images: np.ndarray, path: Path) -> np.ndarray | OnDisk:
     """uint8 or float32 images of shape (N, H, W) or (N, H, W, 3), if they are images at all."""
     found = unmapped(_as_images(images, path))
+    _check_bytes(found, path)
     if isinstance(found, OnDisk):
         found.check()
         return found
     if found.dtype != np.uint8 and found.dtype.kind != "f":
         raise DataError(
             f"{path} has images of dtype {images.dtype}; store uint8 (0 to 255) or floats in [0, 1]"
+            f"{': (images * 255).astype(np.uint8)' * (found.dtype == bool)}"
         )
     check_floats(found, path)
     return np.ascontiguousarray(found, np.uint8 if found.dtype == np.uint8 else np.float32)
+
+
+def _check_bytes(images: np.ndarray | OnDisk, path: Path) -> None:
+    """Refuse black and white as 0 and 1, where 255 is white."""
+    if images.dtype == np.uint8 and max(map(np.max, _until_grey(images))) == 1:
+        raise DataError(
+            f"{path} has bytes of 0 and 1 only, and a byte goes from 0 (black) to 255 (white): "
+            "store images * 255"
+        )
+
+
+def _until_grey(images: np.ndarray | OnDisk) -> Iterator[np.ndarray]:
+    for block in blocks(images):
+        yield block
+        if block.max() > 1:
+            return
 
 
 def _as_images(images: np.ndarray, path: Path) -> np.ndarray:

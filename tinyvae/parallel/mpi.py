@@ -176,7 +176,8 @@ def _load() -> Any:
 def _check_start(size: int, library: str) -> None:
     if size == 1 and not is_launched():
         raise ParallelError(
-            f"--parallel mpi was asked for, but mpiexec did not start this process: {START}"
+            "parallel 'mpi' was asked for, but mpiexec did not start this process: "
+            f"{START}, or mpiexec -n 4 python -m mpi4py script.py"
         )
     if processes() > size:
         raise ParallelError(
