@@ -341,7 +341,7 @@ def by_itself(code: str = "", **environment: str) -> str:
 def test_without_mpiexec_the_command_that_starts_it_is_said():
     assert by_itself() == (
         "Error: parallel 'mpi' was asked for, but mpiexec did not start this process: "
-        "mpiexec -n 4 tinyvae train --parallel mpi\n"
+        "mpiexec -n 4 tinyvae train --parallel mpi, or mpiexec -n 4 python -m mpi4py script.py\n"
     )
 
 
