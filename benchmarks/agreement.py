@@ -22,10 +22,12 @@ def first_steps(make: Maker, case: Case, seed: int, dtype: str) -> dict[str, lis
     before, losses = step.parameters(), [float(step(noise))]
     found = {"loss": losses, "gradients": step.gradients()}
     losses += [float(step(noise)) for _ in range(STEPS - 1)]
-    if step.keeps_gradients:
-        found["last_gradients"] = step.gradients()
     if dtype == "float64":  # float32 does not know the sign of every gradient, which Adam follows
         found["moves"] = [p - q for p, q in zip(step.parameters(), before, strict=True)]
+    if step.keeps_gradients:  # from the first weights, as float32's paths part
+        step.set_parameters(weights)
+        step(noise)
+        found["last_gradients"] = step.gradients()
     return found
 
 

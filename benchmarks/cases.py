@@ -72,6 +72,9 @@ class Step(Protocol):
     def wait(self) -> object:
         """Return when all that was begun is done."""
 
+    def set_parameters(self, weights: list[Any]) -> None:
+        """Take these weights; only for those that keep their gradients."""
+
     def gradients(self) -> list[Any]:
         """Those of the first step at least, as NumPy arrays in the order of the weights."""
 

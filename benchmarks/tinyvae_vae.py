@@ -19,8 +19,7 @@ class TinyvaeStep:
 
     def __init__(self, case: Case, weights: list[Any], x: Any, dtype: str) -> None:
         self.model = tv.VAE((1, case.pixels), case.latent, case.hidden).to(dtype=dtype)
-        for parameter, array in zip(self.model.parameters(), weights, strict=True):
-            parameter.array[...] = array
+        self.set_parameters(weights)
         self.x, self.case, self.dtype = tv.Tensor(x.astype(dtype)), case, dtype
         self.noise = tv.Noise(0, "posterior")
         images = Split(x.reshape(case.batch, 1, case.pixels).astype("float32"))
@@ -49,6 +48,10 @@ class TinyvaeStep:
 
     def wait(self) -> None:
         """NumPy is done when it returns."""
+
+    def set_parameters(self, weights: list[Any]) -> None:
+        for parameter, array in zip(self.model.parameters(), weights, strict=True):
+            parameter.array[...] = array
 
     def gradients(self) -> list[Any]:
         return [p.grad.copy() for p in self.model.parameters()]

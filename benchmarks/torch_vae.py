@@ -77,9 +77,7 @@ class TorchStep:
         self.shape, self.dtype = case.noise_shape, getattr(torch, dtype)
         self.x = torch.from_numpy(x).to(self.dtype)
         self.model = TorchVAE(case.pixels, case.hidden, case.latent).to(self.dtype)
-        with torch.no_grad():
-            for p, array in zip(self.model.parameters(), weights, strict=True):
-                p.copy_(torch.from_numpy(array.T))  # PyTorch keeps (O, I)
+        self.set_parameters(weights)
         self.optimiser = torch.optim.Adam(self.model.parameters(), RATE, **adam)
 
     def __call__(self, noise: Any = None) -> Tensor:
@@ -91,6 +89,11 @@ class TorchStep:
 
     def wait(self) -> None:
         """On a CPU PyTorch is done when it returns."""
+
+    def set_parameters(self, weights: list[Any]) -> None:
+        with torch.no_grad():
+            for p, array in zip(self.model.parameters(), weights, strict=True):
+                p.copy_(torch.from_numpy(array.T))  # PyTorch keeps (O, I)
 
     def gradients(self) -> list[Any]:
         return [p.grad.numpy().T.copy() for p in self.model.parameters()]

@@ -1,7 +1,18 @@
 """The only room that knows which array library is in use."""
 
 from tinyvae.backend import cupy_backend, numpy_backend
-from tinyvae.backend.base import Array, Backend, get, mixed, names, of, register, same_shape, use
+from tinyvae.backend.base import (
+    Array,
+    Backend,
+    get,
+    mixed,
+    names,
+    of,
+    register,
+    register_kernels,
+    same_shape,
+    use,
+)
 from tinyvae.backend.recording import perform, refuse_to_record, unwatched
 
 __all__ = [
@@ -14,6 +25,7 @@ __all__ = [
     "perform",
     "refuse_to_record",
     "register",
+    "register_kernels",
     "same_shape",
     "unwatched",
     "use",
@@ -21,3 +33,4 @@ __all__ = [
 
 register("numpy", numpy_backend.load)
 register("cupy", cupy_backend.load)
+register_kernels("numba", numpy_backend.load_numba)

@@ -14,6 +14,9 @@ from tinyvae.errors import BackendError, ShapeError
 Array: TypeAlias = Any
 """An array of whichever library is in use."""
 
+Kernels: TypeAlias = Mapping[str, Callable[..., Any]]
+"""One-pass versions of ops and optimiser rules, by the names of their references."""
+
 
 @dataclass(frozen=True, eq=False)
 class Backend:
@@ -79,9 +82,8 @@ _loaders: dict[str, Callable[[], Backend]] = {}
 _loaded: dict[str, Backend] = {}
 _by_type: dict[type, Backend] = {}
 _current: ContextVar[Backend | None] = ContextVar("backend", default=None)
-_compiled: ContextVar[Mapping[str, Callable[..., Any]] | None] = ContextVar("kernels", default=None)
-KERNELS = ("numpy", "numba")
-OLDEST_NUMBA = (0, 61)  # the first for NumPy 2.1 and later
+_compiled: ContextVar[Kernels | None] = ContextVar("kernels", default=None)
+_kernel_loaders: dict[str, Callable[[], Kernels]] = {}
 
 
 def register(name: str, loader: Callable[[], Backend]) -> None:
@@ -171,36 +173,25 @@ def mixed(first: str, second: str, where: str = "") -> BackendError:
     )
 
 
-def compiled_kernels(kernels: str) -> Mapping[str, Callable[..., Any]] | None:
+def register_kernels(name: str, loader: Callable[[], Kernels]) -> None:
+    """Make ``loader`` the way to the compiled kernels called ``name``."""
+    _kernel_loaders[name] = loader
+
+
+def compiled_kernels(name: str) -> Kernels | None:
     """The compiled kernels of that name; None for ``"numpy"``, whose own need no compiler.
 
     Raises
     ------
     BackendError
-        The name is not known, or Numba is missing, too old, or does not fit this NumPy.
+        The name is not known, or the compiler is missing, or does not fit.
     """
-    if kernels not in KERNELS:
-        raise BackendError(f"unknown kernels {kernels!r}; choose one of {[*KERNELS]}")
-    if kernels == "numpy":
+    if name == "numpy":
         return None
-    install = "pip install --upgrade 'tinyvae[numba]'"
-    try:
-        import numba
-    except ImportError as error:
-        raise BackendError(f"kernels 'numba' need Numba, but: {error}; {install}") from error
-    if tuple(map(int, numba.__version__.split(".")[:2])) < OLDEST_NUMBA:
-        oldest = ".".join(map(str, OLDEST_NUMBA))
-        raise BackendError(
-            f"kernels 'numba' need Numba {oldest} or newer, not {numba.__version__}; {install}"
-        )
-    try:
-        from tinyvae.backend import numba_kernels
-    except RuntimeError as error:  # no folder to keep what is compiled in
-        raise BackendError(
-            f"kernels 'numba': {error}; name a folder that can be written to in the environment "
-            "variable NUMBA_CACHE_DIR"
-        ) from error
-    return numba_kernels.KERNELS
+    if name not in _kernel_loaders:
+        names = ["numpy", *_kernel_loaders]
+        raise BackendError(f"unknown kernels {name!r}; choose one of {names}")
+    return _kernel_loaders[name]()
 
 
 class use:  # noqa: N801 - reads as a verb: tv.use("cupy"), with tv.use("cupy"): ...
