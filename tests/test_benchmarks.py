@@ -185,6 +185,7 @@ def test_gradcheck_speed_times_every_checker(benchmark):
     assert all(row["s_median"] > 0 for row in result["rows"])
 
 
+@pytest.mark.slow
 def test_import_time_lists_what_is_loaded_beyond_numpy(benchmark):
     result = benchmark("import_time", "--rounds", "2")
     assert column(result, "import") == ["numpy", "tinyvae", "training"]
@@ -228,6 +229,7 @@ def f():  # 3
     assert code_lines(source) == 6
 
 
+@pytest.mark.slow
 def test_autograd_scale_measures_every_size(benchmark):
     result = benchmark("autograd_scale", "--rounds", "1", "--longest", "1000", "--faces", "20")
     assert column(result, "what") == [

@@ -108,6 +108,7 @@ def test_a_closed_pipe_shows_no_traceback():
         assert process.returncode != 0
 
 
+@pytest.mark.slow
 def test_without_a_display_a_home_or_letters_beyond_ascii_training_goes_to_the_end(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -22,6 +22,7 @@ def grad(x: Tensor) -> list[float]:
 # How far it reaches
 
 
+@pytest.mark.slow
 def test_a_chain_of_100_000_ops_goes_forward_and_backward():
     x = y = leaf(1.0)
     for _ in range(100_000):
@@ -31,6 +32,7 @@ def test_a_chain_of_100_000_ops_goes_forward_and_backward():
     assert grad(x) == [1]
 
 
+@pytest.mark.slow
 def test_a_chain_of_100_000_ops_is_deleted_without_a_backward_pass():
     y = leaf(1.0)
     start = weakref.ref(y)
