@@ -78,6 +78,7 @@ training.Trainer._run_epoch = run_epoch
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("epoch", "left"), [(1, []), (2, ["checkpoint.safetensors", "config.json"])]
 )

@@ -99,6 +99,7 @@ def test_a_kl_that_is_all_free_has_no_gradient(backend: Backend) -> None:
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"beta": 3.0}, {"beta": 0.5, "free_bits": 0.3}])
 def test_the_gradient_of_the_whole_loss_is_right_for_every_parameter(
     backend: Backend, options: dict[str, float]

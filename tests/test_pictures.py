@@ -39,6 +39,7 @@ def spy(monkeypatch: pytest.MonkeyPatch, name: str) -> list[tuple]:
     return calls
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("latent", [1, 2, 3])
 @pytest.mark.parametrize("shape", [(4, 5), (4, 4, 3)])
 def test_every_picture_is_drawn_for_grey_and_colour_and_any_latent_size(shape, latent):

@@ -194,6 +194,7 @@ TENSORS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TENSORS)
 @pytest.mark.parametrize("seed", range(2))
 def test_a_right_gradient_of_a_hard_function_of_tensors_passes(backend, name, seed):

@@ -141,6 +141,7 @@ def test_a_mean_over_a_real_batch_passes(scale):
     assert report.arguments[0].error < 1e-12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", ERRORS)
 def test_an_error_under_a_mean_over_a_real_batch_is_found(error):
     report = gradcheck(mean_loss(ERRORS[error], 1e-8), LOGITS)
