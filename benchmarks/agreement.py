@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from cases import Case, Maker
@@ -44,25 +44,13 @@ def compare(loads: Mapping[str, Load], case: Case, seed: int, dtype: str) -> lis
     os.environ["JAX_ENABLE_X64"] = str(int(dtype == "float64"))
     steps = {name: first_steps(load(), case, seed, dtype) for name, load in loads.items()}
     first, *others = steps
+    wanted = steps[first]
     return [
-        {
-            "contestant": name,
-            "against": first,
-            "dtype": dtype,
-            "loss": 0.0,
-            "gradients": 0.0,
-            "last_gradients": 0.0,
-            "moves": 0.0,
-        }
-        | {what: apart(wanted, found) for what, wanted, found in _both(steps[first], steps[name])}
+        {"contestant": name, "against": first, "dtype": dtype}
+        | dict.fromkeys(WHAT, 0.0)  # what one of the two does not tell
+        | {what: apart(a, steps[name][what]) for what, a in wanted.items() if what in steps[name]}
         for name in others
     ]
-
-
-def _both(steps: dict[str, Any], others: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """What both have, by name."""
-    for what in steps.keys() & others.keys():
-        yield what, steps[what], others[what]
 
 
 def refuse(rows: list[Row]) -> None:

@@ -28,6 +28,7 @@ from tinyvae import training
 from tinyvae.data import Dataset, batches
 from tinyvae.evaluation import elbo
 from tinyvae.evaluation.elbo import Evaluation, evaluate
+from tinyvae.models import vae
 from tinyvae.noise import Noise
 from tinyvae.objectives import negative_elbo
 from tinyvae.optim import Adam, AdamW, Optimiser
@@ -214,7 +215,7 @@ ADAMS: list[tuple[str, str, type[Adam]]] = [
 
 def average_of_parts(model: tv.VAE, images: np.ndarray) -> Evaluation:
     """The average of `evaluate` of parts, of which the last may be smaller."""
-    parts = [evaluate(model, images[k : k + elbo.ROWS]) for k in range(0, len(images), elbo.ROWS)]
+    parts = [evaluate(model, images[k : k + vae.ROWS]) for k in range(0, len(images), vae.ROWS)]
     terms = ([getattr(part, name) for part in parts] for name in ("cross_entropy", "kl"))
     return Evaluation(*(float(np.mean(values)) for values in terms), [], 0)
 

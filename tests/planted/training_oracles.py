@@ -20,8 +20,8 @@ from exact_models import Enumerated, Weights, complex_step, network, small_vae
 import tinyvae as tv
 from tinyvae.config import Config
 from tinyvae.data import Dataset, Split
-from tinyvae.evaluation import elbo
 from tinyvae.evaluation.elbo import Evaluation
+from tinyvae.models import vae
 from tinyvae.optim import Adam
 from tinyvae.runs import Run
 
@@ -173,7 +173,7 @@ def the_measure_is_the_negative_elbo(evaluate: Evaluate) -> None:
 
 def every_image_counts_alike(evaluate: Evaluate) -> None:
     """In a last part that is smaller, too."""
-    with mock.patch.object(elbo, "ROWS", 3):
+    with mock.patch.object(vae, "ROWS", 3):
         parts = evaluate(small_vae(), IMAGES[:7])
     each = [evaluate(small_vae(), IMAGES[k : k + 1]).kl for k in range(7)]
     assert parts.kl == pytest.approx(np.mean(each), rel=1e-9)

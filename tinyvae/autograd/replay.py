@@ -56,7 +56,7 @@ class Replay:
     >>> weight = Tensor([3.0], requires_grad=True)
     >>> square = Replay(lambda x: (weight * Tensor.wrap(x)).sum() ** 2, [weight])
     >>> x = Tensor([2.0]).array
-    >>> for _ in range(3):  # taped, compared, replayed
+    >>> for _ in range(5):  # taped, three times compared, replayed
     ...     weight.zero_grad()
     ...     loss = square(x)
     >>> loss.item(), weight.grad
@@ -197,7 +197,7 @@ def _kind(x: Any) -> Any:
             f"a loss that is replayed takes arrays, numbers and words, not a {type(x).__name__}; "
             "of a Tensor give its .array, and wrap it in the loss with tv.Tensor.wrap"
         )
-    return x.shape, str(x.dtype), x.strides
+    return x.shape, x.dtype, x.strides
 
 
 def parts(result: Result) -> tuple[Tensor, ...]:

@@ -10,11 +10,10 @@ import numpy as np
 from tinyvae.autograd import Tensor, no_grad
 from tinyvae.data.dataset import Split, as_split
 from tinyvae.errors import DataError
-from tinyvae.models.vae import PIXELS, VAE
+from tinyvae.models.vae import VAE, rows_at_once
 from tinyvae.noise import Noise
 from tinyvae.objectives import kl_per_dimension, negative_elbo
 
-ROWS = 1000
 ACTIVE = 0.01  # the variance of a unit's posterior mean over the data, from which it counts
 
 
@@ -81,7 +80,7 @@ def evaluate(
     noise = Noise(seed, "evaluate", backend=model.backend)
     pixels = Noise(seed, "evaluate", "pixels", backend="numpy") if dynamic else None
     sums, spread, moments = np.zeros(2), np.zeros(model.latent), Moments()
-    size = min(ROWS, max(1, PIXELS // split.pixels))
+    size = rows_at_once(split.pixels)
     with no_grad():
         for start in range(0, len(split), size):
             rows = split.batch(slice(start, start + size), pixels, model.dtype)

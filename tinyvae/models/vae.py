@@ -106,7 +106,7 @@ class VAE(Module):
                 f"codes are of shape (N, {self.latent}), with N from 1 up, not {z.shape}"
             )
         with no_grad():
-            size = min(ROWS, max(1, PIXELS // math.prod(self.image_shape)))
+            size = rows_at_once(math.prod(self.image_shape))
             parts = [self._pixels(z[k : k + size]) for k in range(0, len(z), size)]
         return _joined(parts)
 
@@ -132,12 +132,21 @@ class VAE(Module):
                 f"or (N, {pixels}), with N from 1 up, not {images.shape}"
             )
         scale = 1 / 255 if str(images.dtype) == "uint8" else 1
-        size = min(ROWS, max(1, PIXELS // pixels))
+        size = rows_at_once(pixels)
         for start in range(0, len(images), size):
             chosen = images[start : start + size]  # which may be on disk
             rows = backends.get("numpy").xp.asarray(chosen).reshape(-1, pixels)
             check_pixels(rows)
             yield Tensor.wrap(self.backend.from_host(rows.astype(self.dtype) * scale))
+
+
+def rows_at_once(pixels: int) -> int:
+    """How many images of so many pixels go through a model at once without gradients.
+
+    >>> rows_at_once(784), rows_at_once(2**19)
+    (1000, 2)
+    """
+    return min(ROWS, max(1, PIXELS // pixels))
 
 
 def _are_sizes(*groups: Any) -> bool:
