@@ -53,6 +53,7 @@ TABLE: dict[str, list[On]] = {
         *(on((4, 2, 3), (3,)), on((3,), (4, 3, 2))),
     ],
     "affine": [on((5, 3), MATRIX, (4,)), on((1, 3), (3, 1), (1,))],
+    "affine_relu": [on((5, 3), MATRIX, (4,)), on((1, 3), (3, 1), (1,))],
     **dict.fromkeys(("sum", "mean", "max", "logsumexp"), REDUCE),
     **dict.fromkeys(("softmax", "log_softmax"), NORMALISE),
     "reshape": [on(MATRIX, shape=(2, -1)), on(MATRIX, shape=((2, 6),))],

@@ -57,6 +57,7 @@ FUNCTIONS: dict[str, Function] = {
     **{name: getattr(jax.nn, name) for name in ("softmax", "log_softmax")},
     "power": lambda x, exponent: x**exponent,
     "affine": lambda x, weight, bias: x @ weight + bias,
+    "affine_relu": lambda x, weight, bias: jax.nn.relu(x @ weight + bias),
     "leaky_relu": lambda x, slope=0.01: jax.nn.leaky_relu(x, slope),
     "gelu": lambda x: jax.nn.gelu(x, approximate=True),
     "logsumexp": lambda x, axis=-1, keepdims=False: jax.nn.logsumexp(x, axis, keepdims=keepdims),

@@ -58,6 +58,7 @@ FUNCTIONS: dict[str, Function] = {
     **{name: getattr(torch, name) for name in ("tanh", "sigmoid", "relu")},
     "power": lambda x, exponent: torch.pow(x, exponent),
     "affine": lambda x, weight, bias: F.linear(x, weight.T, bias),
+    "affine_relu": lambda x, weight, bias: torch.relu(F.linear(x, weight.T, bias)),
     "softplus": lambda x: F.softplus(x, threshold=100),  # where it becomes x; by default 20
     "leaky_relu": lambda x, slope=0.01: F.leaky_relu(x, slope),
     "elu": lambda x, alpha=1.0: F.elu(x, alpha),

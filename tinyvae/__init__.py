@@ -20,9 +20,9 @@ _HOMES = {
     "tinyvae.autograd": ("Replay", "Tensor", "no_grad", "op"),
     "tinyvae.checker": ("GradientReport", "gradcheck"),
     "tinyvae.autograd.ops": (
-        "abs", "add", "affine", "astype", "broadcast_to", "concatenate", "divide", "elu", "exp",
-        "gelu", "getitem", "leaky_relu", "log", "log_softmax", "logsumexp", "matmul", "max",
-        "maximum", "mean", "multiply", "negative", "power", "relu", "reshape", "sigmoid",
+        "abs", "add", "affine", "affine_relu", "astype", "broadcast_to", "concatenate", "divide",
+        "elu", "exp", "gelu", "getitem", "leaky_relu", "log", "log_softmax", "logsumexp", "matmul",
+        "max", "maximum", "mean", "multiply", "negative", "power", "relu", "reshape", "sigmoid",
         "softmax", "softplus", "split", "sqrt", "stack", "subtract", "sum", "tanh", "transpose",
     ),
     "tinyvae.autograd.derivations": (

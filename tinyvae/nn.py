@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from typing import Any, Self, TypeAlias
 
 from tinyvae import backend as backends
-from tinyvae.autograd import OPS, Tensor
+from tinyvae.autograd import OPS, Tensor, ops
+from tinyvae.autograd.node import tracing
 from tinyvae.backend import Array, Backend
 from tinyvae.errors import OptionError, RunError, ShapeError
 from tinyvae.noise import Noise
@@ -191,12 +192,19 @@ class Dense(Module):
 
     def __call__(self, x: Tensor) -> Tensor:
         """X W + b, shape (B, fan_out), for rows ``x`` (B, fan_in)."""
+        return self._by("affine", x)
+
+    def relu(self, x: Tensor) -> Tensor:
+        """max(X W + b, 0), in one op."""
+        return self._by("affine_relu", x)
+
+    def _by(self, op: str, x: Tensor) -> Tensor:
         if x.ndim != 2 or x.shape[1] != self.weight.shape[0]:
             raise ShapeError(
                 f"this layer takes rows of {self.weight.shape[0]} numbers, shape "
                 f"(B, {self.weight.shape[0]}), not {x.shape}"
             )
-        return OPS["affine"](x, self.weight, self.bias)
+        return OPS[op](x, self.weight, self.bias)
 
 
 class Sequential(Module):
@@ -206,10 +214,24 @@ class Sequential(Module):
         self.layers = layers
 
     def __call__(self, x: Tensor) -> Tensor:
-        """The result of the last layer."""
-        for layer in self.layers:
+        """The result of the last layer; a `Dense` layer and the ReLU behind it are one op.
+
+        In search of a fault they are two, since the ReLU hides a negative infinity.
+        """
+        for layer in self.layers if tracing.get() else _with_relu(self.layers):
             x = layer(x)
         return x
+
+
+def _with_relu(layers: Sequence[Activation]) -> list[Activation]:
+    """The same layers, each `Dense` one with the ReLU behind it."""
+    joined: list[Activation] = []
+    for layer in layers:
+        if layer is ops.relu and joined and type(joined[-1]) is Dense:
+            joined[-1] = joined[-1].relu
+        else:
+            joined.append(layer)
+    return joined
 
 
 class MLP(Sequential):

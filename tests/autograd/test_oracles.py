@@ -135,6 +135,7 @@ SLIPS: dict[str, tuple[Callable[..., Any], ...]] = {
     "power": (lambda x, exponent: x * exponent, lambda x, exponent: abs(x) ** exponent),
     "matmul": (np.dot, lambda a, b: a @ abs(b)),
     "affine": (lambda x, w, b: x @ w, lambda x, w, b: x @ w - b),
+    "affine_relu": (lambda x, w, b: x @ w + b, lambda x, w, b: np.maximum(x @ w, 0) + b),
     "exp": (np.expm1, np.exp2),
     "log": (np.log1p, np.log2, lambda x: np.log(x + 1e-8)),
     "sqrt": (lambda x: np.sqrt(x + 1e-12),),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+import mpmath as mp
 import numpy as np
 
 from oracles.measure import (
@@ -63,13 +64,28 @@ PRODUCTS = (
 )
 
 
-def affine(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> Exact:
+def affine_terms(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> Callable[..., Any]:
     """Example n, output o: the bias of o and the inputs times their weights."""
 
     def cell(n: int, o: int) -> tuple[Any, ...]:
         inputs = range(x.shape[1])
         terms = [number_at(x, (n, i)) * number_at(weight, (i, o)) for i in inputs]
         return number_at(bias, (o,)), *terms
+
+    return cell
+
+
+def affine(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> Exact:
+    """The sums of the terms."""
+    return filled((x.shape[0], weight.shape[1]), affine_terms(x, weight, bias))
+
+
+def affine_relu(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> Exact:
+    """The same where they are above 0, and 0 elsewhere."""
+    terms = affine_terms(x, weight, bias)
+
+    def cell(n: int, o: int) -> Any:
+        return terms(n, o) if mp.fsum(terms(n, o)) > 0 else 0
 
     return filled((x.shape[0], weight.shape[1]), cell)
 
@@ -179,6 +195,10 @@ ARRAYS: dict[str, tuple[Oracle, ...]] = {
     "matmul": tuple(holds(product, *drawn(a, b)) for a, b in PRODUCTS),
     "affine": (
         *(holds(affine, *drawn((b, i), (i, o), (o,))) for b, i, o in ((2, 3, 4), (3, 3, 3))),
+        *(refuses(*shapes) for shapes in NOT_AFFINE),
+    ),
+    "affine_relu": (
+        *(holds(affine_relu, *drawn((b, i), (i, o), (o,))) for b, i, o in ((2, 3, 4), (3, 3, 3))),
         *(refuses(*shapes) for shapes in NOT_AFFINE),
     ),
     "reshape": tuple(holds(partial(reshaped, true), X, shape=shape) for shape, true in RESHAPES),

@@ -15,7 +15,7 @@ from typing import Any
 from tinyvae import backend as backends
 from tinyvae.autograd.lift import ValueAndPullback, core_op
 from tinyvae.autograd.tensor import Operand, Tensor
-from tinyvae.backend import Array
+from tinyvae.backend import Array, once
 from tinyvae.errors import DtypeError, OptionError, ShapeError
 
 
@@ -129,6 +129,26 @@ def affine(x: Array, weight: Array, bias: Array) -> ValueAndPullback:
         lambda g, out=None: xp.matmul(g, weight.T, out=out),  # (B, I)
         lambda g, out=None: xp.matmul(x.T, g, out=out),  # (I, O)
         lambda g, out=None: xp.sum(g, axis=0, out=out),  # (O,)
+    )
+
+
+@core_op(in_place=True)
+def affine_relu(x: Array, weight: Array, bias: Array) -> ValueAndPullback:
+    """The affine map and the rectifier behind it, Y = max(X W + b, 0); rows as for `affine`.
+
+    With H = G where Y > 0, else 0: dL/dX = H W^T, dL/dW = X^T H, and b gets the sum of H's rows.
+    """
+    if x.ndim != 2 or weight.ndim != 2 or bias.shape != weight.shape[1:]:
+        raise ShapeError("affine_relu takes x (B, I), weight (I, O) and bias (O,)")
+    xp = namespace(x)
+    y = x @ weight
+    y += bias
+    xp.maximum(y, 0, out=y)
+    h = once(lambda g: g * (y > 0))  # (B, O)
+    return y, (
+        lambda g, out=None: xp.matmul(h(g), weight.T, out=out),  # (B, I)
+        lambda g, out=None: xp.matmul(x.T, h(g), out=out),  # (I, O)
+        lambda g, out=None: xp.sum(h(g), axis=0, out=out),  # (O,)
     )
 
 

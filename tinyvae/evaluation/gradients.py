@@ -65,6 +65,18 @@ def apart(*shape: int, offset: float = 0.25) -> Draw:
     return lambda noise: ((noise.permutation(n) - n // 2 + offset) / 2).reshape(shape)
 
 
+def signed_columns(rows: int, columns: int) -> Draw:
+    """A column above 1/2, one below -1/2, and so on: positive rows times it are not near 0."""
+    draw = between(0.5, 1, rows, columns)
+    return lambda noise: draw(noise) * (-1.0) ** np.arange(columns)
+
+
+def near_identity(n: int) -> Draw:
+    """The identity matrix and a little more: rows times it stay away from 0 if they were."""
+    draw = between(-0.01, 0.01, n, n)
+    return lambda noise: np.eye(n) + draw(noise)
+
+
 CASES: dict[str, list[Case]] = {
     # The derivations
     "bernoulli_cross_entropy": [
@@ -132,6 +144,10 @@ CASES: dict[str, list[Case]] = {
         (ops.matmul, normal(3), normal(4, 3, 2)),
     ],
     "affine": [(ops.affine, normal(4, 3), normal(3, 2), normal(2))],
+    "affine_relu": [
+        (ops.affine_relu, between(0.1, 1, 4, 3), signed_columns(3, 2), between(-0.1, 0.1, 2)),
+        (ops.affine_relu, apart(4, 3), near_identity(3), between(-0.05, 0.05, 3)),
+    ],
     # Functions of one number
     "exp": [(ops.exp, normal(2, 3))],
     "log": [(ops.log, between(0.5, 2, 2, 3))],

@@ -12,7 +12,7 @@ import numpy as np
 
 from tinyvae import backend as backends
 from tinyvae.autograd import OPS, Tensor, derivations, ops
-from tinyvae.evaluation.gradients import CASES, Case, between, normal
+from tinyvae.evaluation.gradients import CASES, Case, apart, between, near_identity, normal
 from tinyvae.noise import Noise
 
 Op: TypeAlias = Callable[..., tuple[Any, Any]]
@@ -86,6 +86,7 @@ FURTHER: dict[str, list[Case]] = {
     "maximum": [(ops.maximum, lambda _: np.array([1.0, -2.0, 3.0]), lambda _: np.ones(3))],
     "matmul": [square(ops.matmul, 2)],
     "affine": [(ops.affine, normal(3, 3), normal(3, 3), normal(3))],
+    "affine_relu": [(ops.affine_relu, apart(3, 3), near_identity(3), between(-0.05, 0.05, 3))],
     "abs": [(ops.abs, lambda _: np.array([0.0, 1.0]))],
     "exp": [square(ops.exp)],
     "tanh": [square(ops.tanh)],

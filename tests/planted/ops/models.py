@@ -247,6 +247,11 @@ MODELS: dict[str, dict[str, Model]] = {
         "the bias forgotten": lambda x, w, b: x @ w + b * 0,
         "the bias subtracted": lambda x, w, b: x @ w - b,
     },
+    "affine_relu": {
+        "the bias after the rectifier": lambda x, w, b: tv.relu(x @ w) + b,
+        "not rectified": lambda x, w, b: x @ w + b,
+        "of the negative": lambda x, w, b: tv.relu(-(x @ w + b)),
+    },
     "transpose": {
         "the inverse": lambda x, axes=None: (
             tv.transpose(x, axes=tuple(map(int, np.argsort(axes)))) if axes else -tv.transpose(-x)

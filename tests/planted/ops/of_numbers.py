@@ -121,7 +121,25 @@ ARITHMETIC: dict[str, list[Entry]] = {
         (2, "not summed over the batch", "error", lambda g, x, w, b: g),
         (2, "of the mean output", "", lambda g, x, w, b: np.full_like(b, g.mean())),
     ],
+    "affine_relu": [
+        (0, "not masked", "", lambda g, x, w, b: g @ w.T),
+        (0, "masked by X", "", lambda g, x, w, b: (g @ w.T) * (x > 0)),
+        (0, "the mask of the negative", "", lambda g, x, w, b: (g * (x @ w + b <= 0)) @ w.T),
+        (0, "times Y", "", lambda g, x, w, b: (g * np.maximum(x @ w + b, 0)) @ w.T),
+        (1, "not masked", "", lambda g, x, w, b: x.T @ g),
+        (1, "masked by the first example", "", lambda g, x, w, b: x.T @ (g * (x @ w + b > 0)[0])),
+        (1, "averaged over the batch", "", lambda g, x, w, b: x.T @ masked(g, x, w, b) / len(x)),
+        (2, "not masked", "", lambda g, x, w, b: g.sum(axis=0)),
+        (2, "masked after the sum", "", lambda g, x, w, b: np.maximum(g.sum(axis=0), 0)),
+        (2, "the last example forgotten", "", lambda g, x, w, b: masked(g, x, w, b)[:-1].sum(0)),
+    ],
 }
+
+
+def masked(g: np.ndarray, x: np.ndarray, w: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The upstream gradient where the rectifier is open."""
+    return g * (x @ w + b > 0)
+
 
 ONE_NUMBER: dict[str, list[Entry]] = {
     "exp": [
