@@ -104,11 +104,23 @@ def cases(tokens: Tokens, names: Names) -> Any:
     value, branches = total(tokens, names), []
     while take(tokens, "for"):
         left, relation = total(tokens, names), RELATIONS[tokens.pop()]
-        branches.append((value, relation(left, total(tokens, names))))
+        branches.append((value, relation, left, total(tokens, names)))
         tokens.pop()  # the comma
         take(tokens, "else")
         value = total(tokens, names)
-    return sp.Piecewise(*branches, (value, True)) if branches else value
+    return chosen(branches, value)
+
+
+def chosen(branches: list[tuple[Any, Any, Any, Any]], otherwise: Any) -> Any:
+    """The first value whose relation holds, of matrices element by element."""
+    if any(isinstance(left, sp.MatrixBase) for _, _, left, _ in branches):
+        ((value, relation, left, right),) = branches
+        pick = lambda i, j: sp.Piecewise(  # noqa: E731
+            (value[i, j], relation(left[i, j], right)), (otherwise, True)
+        )
+        return sp.Matrix(*left.shape, pick)
+    cases = [(value, relation(left, right)) for value, relation, left, right in branches]
+    return sp.Piecewise(*cases, (otherwise, True)) if cases else otherwise
 
 
 def total(tokens: Tokens, names: Names) -> Any:
@@ -163,4 +175,7 @@ def inside(tokens: Tokens, names: Names) -> list[Any]:
 
 
 def called(name: str, values: list[Any]) -> Any:
-    return FUNCTIONS.get(name, sp.Function(name))(*values)
+    function = FUNCTIONS.get(name, sp.Function(name))
+    if isinstance(values[0], sp.MatrixBase):  # element by element
+        return values[0].applyfunc(lambda one: function(one, *values[1:]))
+    return function(*values)

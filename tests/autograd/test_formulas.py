@@ -133,7 +133,9 @@ def slopes(name: str, found: list[Formula]) -> dict[Any, Any]:
 
 
 def test_every_op_has_a_formula_or_is_of_those_that_words_describe():
-    assert OPS.keys() == TRUTHS.keys() | ROWS.keys() | MATRICES.keys() | set(IN_WORDS)
+    assert OPS.keys() == TRUTHS.keys() | ROWS.keys() | MATRICES.keys() | {"affine_relu"} | set(
+        IN_WORDS
+    )
     assert not any(found_in(name) for name in IN_WORDS)
 
 
@@ -252,6 +254,38 @@ def test_the_formulas_of_matrices_follow_from_row_by_column(name):
     stated = {str(c.sides[0]): c.sides[1] for c in formulas(OPS[name].__doc__, names)}
     assert stated.keys() == true.keys()
     assert all((stated[key] - true[key]).expand().is_zero_matrix for key in true)
+
+
+Y, H = matrix("Y", 2, 4), matrix("H", 2, 4)
+
+
+def follow_from_the_definition(chains: list[Formula]) -> bool:
+    """Whether those of `affine_relu` do, at points with numbers of either sign."""
+    sum_ = times(X, W) + BIAS
+    loss = sp.Add(*(g * sp.Piecewise((v, v > 0), (0, True)) for g, v in zip(G, sum_, strict=True)))
+    value, h, by_x, by_w = (chain.sides[1] for chain in chains)
+    h = h.subs(dict(zip(Y, value, strict=True)), simultaneous=True)
+    found = [value, *(by.subs(dict(zip(H, h, strict=True))) for by in (by_x, by_w))]
+    true = [sum_.applyfunc(lambda v: sp.Max(v, 0))]
+    true += [of.applyfunc(lambda one: sp.diff(loss, one)) for of in (X, W)]
+    rng = np.random.default_rng(0)
+    symbols = [*X, *W, *BIAS[0, :], *G]
+    points = [
+        dict(zip(symbols, map(int, row), strict=True)) for row in rng.integers(-9, 9, (4, 30))
+    ]
+    return all(
+        (f - t).subs(at).is_zero_matrix for f, t in zip(found, true, strict=True) for at in points
+    )
+
+
+def test_the_formulas_of_the_affine_map_and_the_rectifier_follow_from_the_definition():
+    names = {"X": X, "W": W, "b": BIAS, "G": G, "Y": Y, "H": H}
+    doc = OPS["affine_relu"].__doc__
+    assert [str(c.sides[0]) for c in formulas(doc, names)[2:]] == ["dL/dX", "dL/dW"]
+    assert follow_from_the_definition(formulas(doc, names))
+    for right, wrong_ in (("0);", "1);"), ("Y > 0", "Y < 0"), ("H W", "G W"), ("^T H", "^T G")):
+        assert right in doc
+        assert not follow_from_the_definition(formulas(doc.replace(right, wrong_), names)), wrong_
 
 
 # That a wrong formula is found out

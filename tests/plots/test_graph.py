@@ -32,7 +32,7 @@ def tangle():
 
 
 def vae_loss(free_bits=0.0):
-    model = tv.VAE((4, 4), latent=2, hidden=(8, 6))
+    model = tv.VAE((4, 4), latent=2, hidden=(8, 6), activation="tanh")
     model.parameters()  # names them
     x = tv.Tensor(np.ones((5, 16), "float32"), name="x")
     noise = tv.Noise(0).normal((5, 2))
@@ -126,7 +126,7 @@ def test_ops_parameters_and_inputs_have_their_names_their_shapes_and_their_colou
         "x": 1,
         "input": 1,
         "affine": 6,
-        "relu": 4,
+        "tanh": 4,
         "mean": 1,
         "4": 1,
         "(5, 16)": 2,

@@ -136,7 +136,7 @@ def affine(x: Array, weight: Array, bias: Array) -> ValueAndPullback:
 def affine_relu(x: Array, weight: Array, bias: Array) -> ValueAndPullback:
     """The affine map and the rectifier behind it, Y = max(X W + b, 0); rows as for `affine`.
 
-    With H = G where Y > 0, else 0: dL/dX = H W^T, dL/dW = X^T H, and b gets the sum of H's rows.
+    With H = G for Y > 0, else 0: dL/dX = H W^T, dL/dW = X^T H, and b gets the sum of H's rows.
     """
     if x.ndim != 2 or weight.ndim != 2 or bias.shape != weight.shape[1:]:
         raise ShapeError("affine_relu takes x (B, I), weight (I, O) and bias (O,)")
