@@ -178,14 +178,17 @@ def adam_with(
 ) -> type[Adam]:
     """The optimiser written out anew, right but for what is given."""
 
-    def rule(p: Any, g: Any, m: Any, v: Any, *, t: int, **s: float) -> None:
-        b1, b2 = (s[name] for name in betas)
-        g = g + s["decay"] * p if coupled else g
+    def move(self: Adam, _: Any) -> None:
+        p, g, m, v = self.flat.values, self.flat.gather(), *self.state.values()
+        t, decay = count(self.steps), self.settings["decay"]
+        b1, b2 = (self.settings[name] for name in betas)
+        g = g + decay * p if coupled else g
         m[:], v[:] = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * square(g)
-        step = (m / (1 - b1 ** count(t))) / root(v / (1 - b2 ** count(t)), s["epsilon"])
-        p -= s["rate"] * (step + (0 if coupled else s["decay"] * p))
+        step = (m / (1 - b1**t)) / root(v / (1 - b2**t), self.epsilon)
+        p -= self.learning_rate * (step + (0 if coupled else decay * p))
+        self.flat.announce()
 
-    return type(kind.__name__, (kind,), {"rule": staticmethod(rule)})
+    return type(kind.__name__, (kind,), {"move": move})
 
 
 ADAMS: list[tuple[str, str, type[Adam]]] = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
@@ -40,8 +41,11 @@ class Backend:
         Whether an op takes in arrays of the host beside its own, instead of refusing to mix.
     kernels : mapping of str to callable
         One-pass versions of ops, by the op's name; each is held to its reference by a test.
-    recording : type, optional
-        What writes down the calls on its arrays so that they can be repeated.
+    recording : callable, optional
+        Makes what writes down the work on its arrays so that it can be repeated.
+    aside, join : callable
+        A context whose work need not be done before what follows it is begun; and the end of
+        that: what comes after waits for it.
     """
 
     name: str
@@ -54,6 +58,8 @@ class Backend:
     adopts_host: bool = False
     kernels: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     recording: Callable[[], Any] | None = None
+    aside: Callable[[], AbstractContextManager[None]] = nullcontext
+    join: Callable[[], None] = lambda: None
 
     def __repr__(self) -> str:
         return f"Backend({self.name!r})"

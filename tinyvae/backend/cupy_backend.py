@@ -6,6 +6,7 @@ from typing import Any
 
 from tinyvae.backend import cupy_kernels
 from tinyvae.backend.base import Backend
+from tinyvae.backend.cupy_capture import Streams
 from tinyvae.errors import BackendError
 
 INSTALL = "pip install 'tinyvae[cupy]' (CUDA 12), or pip install cupy-cuda13x (CUDA 13)"
@@ -24,14 +25,18 @@ def load() -> Backend:
     except ImportError as error:
         raise BackendError(f"backend 'cupy' needs CuPy; it is not installed: {INSTALL}") from error
     _probe(cupy)
+    streams = Streams(cupy)
     return Backend(
         "cupy",
         cupy,
         cupy.ndarray,
-        cupy.asarray,
+        streams.from_host,
         cupy.asnumpy,
         lambda: cupy.cuda.get_current_stream().synchronize(),
         kernels=cupy_kernels.load(cupy),
+        recording=streams.recording,
+        aside=streams.aside,
+        join=streams.join,
     )
 
 
