@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import itertools
 import math
 import re
 import shutil
@@ -21,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import standin
+import standin_graphs as graphs
 
 from tinyvae.backend import Backend, cupy_kernels, get
 
@@ -128,23 +130,38 @@ class RawKernel:
         self.launch.restype = ctypes.c_bool
 
     def __call__(self, grid: tuple[int], block: tuple[int], arguments: tuple[Any, ...]) -> None:
-        held = [_argument(a) for a in arguments]
+        assert min(grid) > 0, "CUDA refuses a grid of none"
+        held = [_argument(a, then) for a, then in itertools.pairwise((*arguments, None))]
         pointers = (ctypes.c_void_p * len(held))(*(ctypes.addressof(a) for a in held))
-        down = ctypes.c_bool(self.down)
-        if not self.launch(pointers, *map(ctypes.c_uint, grid + block), down):
-            raise RuntimeError("a thread ended while others waited for it: on a GPU this hangs")
-        if any(_is_overrun(a) for a in arguments if isinstance(a, standin.DeviceArray)):
-            raise RuntimeError("a kernel has written past the end of an array")
+        sizes = [*map(ctypes.c_uint, grid + block), ctypes.c_bool(self.down)]
+        arrays = [a for a in arguments if isinstance(a, standin.DeviceArray)]
+        hosts = [a._host for a in arrays]  # the run holds these, and not the device's memory
+
+        def run() -> None:
+            if not self.launch(pointers, *sizes):
+                raise RuntimeError("a thread ended while others waited for it: on a GPU this hangs")
+            if any(map(_is_overrun, hosts)):
+                raise RuntimeError("a kernel has written past the end of an array")
+
+        run.held = held
+        stream = graphs.captured()
+        stream.add(run, [a._memory for a in arrays]) if stream else run()
 
 
-def _argument(value: Any) -> Any:
+def _argument(value: Any, then: Any) -> Any:
     if type(value) is float:
         return ctypes.c_double(value)
     if type(value) is int:
         return ctypes.c_longlong(value)
-    if not value.flags.c_contiguous:
+    if not value.flags.c_contiguous and not _walks(value, then):
         raise TypeError(f"a kernel walks through memory; this array has strides {value.strides}")
     return ctypes.c_void_p(value._host.ctypes.data)
+
+
+def _walks(array: Any, row: Any) -> bool:
+    """Whether a kernel that is told the length of a row reads such an array rightly."""
+    strides = (row * array.itemsize, array.itemsize) if type(row) is int else ()
+    return array.ndim in (1, 2) and array.strides == strides[: array.ndim]
 
 
 def empty(shape: tuple[int, ...], dtype: Any) -> standin.DeviceArray:
@@ -153,8 +170,8 @@ def empty(shape: tuple[int, ...], dtype: Any) -> standin.DeviceArray:
     return standin.DeviceArray(np.full(size + GUARD, np.nan, dtype)[:size].reshape(shape))
 
 
-def _is_overrun(array: standin.DeviceArray) -> bool:
-    owner = array._host.base
+def _is_overrun(array: np.ndarray) -> bool:
+    owner = array.base
     is_guarded = owner is not None and owner.size == array.size + GUARD
     return is_guarded and not np.isnan(owner[array.size :]).all()
 
@@ -166,6 +183,6 @@ def namespace(**how: Any) -> standin.Namespace:
     return standin.Namespace("xp", **members)
 
 
-def backend(**how: Any) -> Backend:
+def backend(products: Any = None, **how: Any) -> Backend:
     """The stand-in with CuPy's kernels."""
-    return replace(get("standin"), kernels=cupy_kernels.load(namespace(**how)))
+    return replace(get("standin"), kernels=cupy_kernels.load(namespace(**how), products))

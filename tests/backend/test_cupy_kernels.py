@@ -23,13 +23,17 @@ from cuda_on_host import FUSED, SEPARATE
 import tinyvae as tv
 from tinyvae import optim
 from tinyvae.autograd import OPS
+from tinyvae.autograd.ops import namespace
 from tinyvae.backend import Backend, base, cupy_backend, cupy_kernels
 from tinyvae.backend.cupy_kernels import REALS, SOURCE, options
 from tinyvae.objectives import negative_elbo
 
 KERNELS = sorted(re.findall(r"__global__ void (\w+)\(", SOURCE))
 LOSSES = ("bernoulli_cross_entropy", "kl_standard_normal")
-SETTINGS = {"rate": 1e-2, "beta1": 0.9, "beta2": 0.99, "epsilon": 1e-3, "decay": 0.1}
+OPERATIONS = {*LOSSES, "gaussian_sample", "matmul", "affine", "affine_relu", "getitem"}
+STEP = {"adam", "take_batch", "tally"}
+SETTINGS = {"beta1": 0.9, "beta2": 0.99, "decay": 0.1}
+CONSTANTS = (1e-2, 1e-3, 2e-3)
 needs_nvrtc = pytest.mark.skipif(
     nvrtc.library() is None, reason="needs NVRTC: pip install nvidia-cuda-nvrtc-cu12"
 )
@@ -56,15 +60,19 @@ def test_every_kernel_compiles_for_a_gpu(dtype: str, architecture: str) -> None:
 def test_a_float32_kernel_computes_nothing_in_float64() -> None:
     for_assembly = (*options("float32"), "--gpu-architecture=compute_90")
     assembly = nvrtc.compiled(SOURCE, for_assembly, "PTX").decode()
-    found = set(re.findall(r"[a-z.\d]+\.f64\b", assembly))
-    assert found == {"ld.param.f64", "cvt.rn.f32.f64"}  # Adam's constants, rounded as they come
+    _, *entries = re.split(r"\.entry (?=\w+\()", assembly)
+    found = {text.partition("(")[0]: set(re.findall(r"[a-z.\d]+\.f64\b", text)) for text in entries}
+    assert found.keys() == set(KERNELS)
+    assert found.pop("tally") >= {"cvt.f64", "add.f64"}  # that of a whole epoch
+    rounded = {"ld.param.f64", "cvt.rn.f32.f64"}  # Adam's numbers, as they come
+    assert set().union(*found.values()) == rounded
 
 
 NOT_CUDA = {
     "a semicolon left out": ("REAL part = 0;", "REAL part = 0"),
     "a name that is not there": ("targets[k]", "target[k]"),
     "a pointer for a number": ("= targets[k]", "= targets"),
-    "an array that is only read written to": ("gradient[k] =", "g[k] ="),
+    "an array that is only read written to": ("loss[blockIdx.x] =", "logits[blockIdx.x] ="),
     "a function of the host": ("log1p(exp(-fabs(l)))", "log1p(std::exp(-fabs(l)))"),
     "an argument too many": ("excess(log_variance[k])", "excess(log_variance[k], d)"),
     "a type that is not there": ("REAL series", "real series"),
@@ -86,10 +94,10 @@ def test_cupys_backend_has_the_kernels_and_compiles_none_before_it_is_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     cuda = SimpleNamespace(is_available=lambda: True)
-    names = ("ndarray", "asarray", "asnumpy", "ones")
+    names = ("ndarray", "asarray", "asnumpy", "ones", "matmul")
     cupy = SimpleNamespace(cuda=cuda, **{name: getattr(np, name, None) for name in names})
     monkeypatch.setitem(sys.modules, "cupy", cupy)  # one without RawKernel
-    assert set(cupy_backend.load().kernels) == {*LOSSES, "adam"}
+    assert set(cupy_backend.load().kernels) == OPERATIONS | STEP
 
 
 # On the host: run
@@ -121,21 +129,119 @@ def results(backend: Backend, dtype: str) -> Iterator[np.ndarray]:
             value, pullbacks = function(backend, name)(*pair)
             yield from map(backend.to_host, (value, *(pullback(g) for pullback in pullbacks)))
     vectors = [backend.from_host(rng.random(320).astype(dtype)) for _ in range(4)]
-    for t in (1, 2):
-        function(backend, "adam")(*(v[10:310] for v in vectors), t=t, **SETTINGS)
+    for constants in (CONSTANTS, backend.from_host(np.array(CONSTANTS, dtype))):
+        function(backend, "adam")(*(v[10:310] for v in vectors), constants, **SETTINGS)
     yield from map(backend.to_host, vectors)
+    for found in (of_the_sample, of_layers, of_slices, of_a_step):
+        yield from map(backend.to_host, found(backend, dtype))
+
+
+def of_the_sample(backend: Backend, dtype: str) -> Iterator[Any]:
+    """Of rows that lie apart in memory, as the halves of a head do."""
+    rng = np.random.default_rng(1)
+    head, noise, g = (
+        backend.from_host(rng.random(s).astype(dtype)) for s in ((3, 14), (3, 7), (3, 7))
+    )
+    value, pullbacks = function(backend, "gaussian_sample")(head[:, :7], head[:, 7:], noise)
+    yield from (value, *(pullback(g) for pullback in pullbacks))
+
+
+def of_layers(backend: Backend, dtype: str) -> Iterator[Any]:
+    """Of whole numbers, so that sums are exact; with zeros among the values of the ReLU."""
+    rng = np.random.default_rng(2)
+    for shape in ((1, 1, 1), (3, 2, 9), (23, 3, 130)):
+        b, i, o = shape
+        x, weight, bias, g = (
+            backend.from_host(rng.integers(-3, 4, s).astype(dtype))
+            for s in ((b, i), (i, o), (o,), (b, o))
+        )
+        for name, inputs in (("affine", (bias,)), ("affine_relu", (bias,)), ("matmul", ())):
+            value, pullbacks = function(backend, name)(x, weight, *inputs)
+            yield from (value, *(pullback(g) for pullback in pullbacks))
+
+
+def of_slices(backend: Backend, dtype: str) -> Iterator[Any]:
+    """Of a matrix's columns and rows, and of an axis between others."""
+    x = backend.from_host(np.arange(24.0, dtype=dtype))
+    for shape, index in (
+        ((4, 6), np.s_[:, 2:5]),
+        ((4, 6), np.s_[1:3]),
+        ((2, 3, 4), np.s_[:, :2]),
+        ((2, 3, 4), np.s_[:, :, 4:]),
+    ):
+        value, pullback = function(backend, "getitem")(x.reshape(shape), index=index)
+        yield from (value, pullback(value + 1))
+
+
+def of_a_step(backend: Backend, dtype: str) -> Iterator[Any]:
+    """Two batches of each kind of images, of which the second is short, and their tally.
+
+    There is more than the two take, so that a wrong place is no place outside.
+    """
+    rng = np.random.default_rng(3)
+    grey = [backend.from_host(rng.integers(0, 4, (n, 5), dtype=np.uint8)) for n in (9, 20)]
+    order, noise, constants = (
+        backend.from_host(a)
+        for a in (
+            rng.integers(0, 9, 20),
+            rng.standard_normal((20, 2)).astype(dtype),
+            rng.random((5, 3)).astype(dtype),
+        )
+    )
+    for kind, drawn in (("uint8", 0), ("uint8", 1), (dtype, 0), (dtype, 1)):
+        images, draws = (a.astype(kind) for a in grey)
+        draws = draws if drawn else None
+        counter = backend.from_host(np.zeros(1, np.int64))
+        sums = backend.from_host(np.zeros(2))
+        for rows in (4, 3):
+            given = (images, order, draws, noise, constants, counter, rows, 4, dtype)
+            x, sample_noise, step = function(backend, "take_batch")(*given)
+            yield from (x, sample_noise, step)
+            losses = (part.sum(axis=1) for part in (x, sample_noise * sample_noise))
+            function(backend, "tally")(*losses, sums, counter)
+        yield from (sums, counter)
+
+
+def take_batch(
+    images: Any,
+    order: Any,
+    draws: Any,
+    noise: Any,
+    constants: Any,
+    counter: Any,
+    rows: int,
+    batch: int,
+    dtype: str,
+) -> tuple[Any, Any, Any]:
+    """Example b is the one of place p = counter batch + b in the order."""
+    places = counter * batch + namespace(order).arange(rows)
+    chosen = images[order[places]]
+    scale = 1 / 255 if chosen.dtype == "uint8" else 1.0
+    x = chosen.astype(dtype) * scale if draws is None else (draws[places] < chosen).astype(dtype)
+    return x, noise[places], constants[counter].reshape(3)
+
+
+def tally(cross_entropy: Any, kl: Any, sums: Any, counter: Any) -> None:
+    """Their sums are added to ``sums`` in float64, and 1 to ``counter``."""
+    xp = namespace(sums)
+    sums += xp.stack([xp.sum(part.astype("float64")) for part in (cross_entropy, kl)])
+    counter += 1
+
+
+REFERENCES = {"adam": optim.adam, "take_batch": take_batch, "tally": tally}
 
 
 def function(backend: Backend, name: str) -> Any:
-    reference = optim.adam if name == "adam" else OPS[name].bare
-    return backend.kernels.get(name, reference)
+    return backend.kernels.get(name, REFERENCES.get(name) or OPS[name].bare)
 
 
 def complaint(dtype: str, **how: Any) -> str:
     """What is wrong with the kernels, as `cuda_on_host` runs them; nothing if all is well."""
     wanted = list(results(cuda_on_host.get("standin"), dtype))
     try:
-        got = list(results(cuda_on_host.backend(**how), dtype))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(cupy_kernels, "TALL", 20)
+            got = list(results(cuda_on_host.backend(**how), dtype))
     except RuntimeError as error:
         return str(error)
     ulps = 8 * np.finfo(dtype).eps
@@ -172,39 +278,73 @@ def test_a_kernel_is_compiled_once_for_each_dtype(monkeypatch: pytest.MonkeyPatc
 
 
 RUN = "for (int n = sizeof(REAL) == 8 ? 26 : 16; n > 2; --n)"
+ONE = "(k >= size) return;\n    const REAL m"
+PART = "REAL part = 0;\n    for"
 PLANTED = {
     "a barrier left out": ("__syncthreads();", ""),
     "half of the threads left out": ("half = THREADS / 2", "half = THREADS / 4"),
-    "the last two parts not added": ("half > 0", "half > 1"),
+    "the last two parts not added": ("half >= width", "half > width"),
     "the sum of another thread": ("if (threadIdx.x == 0) loss", "if (threadIdx.x == 1) loss"),
-    "every block on the first row": ("row = blockIdx.x * d", "row = 0"),
-    "one number past the row": ("k < row + d", "k <= row + d"),
+    "every block on the first row": ("blockIdx.x * l_row", "0"),
+    "one number past the row": ("k < d", "k <= d"),
     "a number left out": ("k += THREADS", "k += THREADS + 1"),
-    "threads that do the same": ("k = row + threadIdx.x", "k = row"),
-    "threads that do not wait": ("REAL part = 0;", "REAL part = 0; if (threadIdx.x >= d) return;"),
-    "an upstream for all rows": ("g[blockIdx.x]", "g[0]"),
+    "threads that do the same": ("k = threadIdx.x", "k = 0"),
+    "threads that do not wait": (PART, PART.replace("\n", " if (threadIdx.x >= d) return;\n")),
+    "an upstream for all rows": ("blockIdx.x * g_row", "0"),
     "an exponential that overflows": ("log1p(exp(-fabs(l)))", "log1p(exp(-l)) + l - fmax(l, 0.0)"),
     "a small number lost beside 1": ("log1p(exp(-fabs(l)))", "log(1 + exp(-fabs(l)))"),
     "the other slope": ("((l >= 0) - t) * l", "((l < 0) - t) * l"),
     "the slopes with one weight": ("e * ((l < 0) - t)", "((l < 0) - t)"),
+    "variance for sigma": ("+ k] / 2)", "+ k])"),
+    "the noise of the first row": ("blockIdx.x * n_row", "0"),
+    "the mean of the first row": ("mean[blockIdx.x * m_row", "mean[0"),
+    "a half forgotten": ("* deviation / 2", "* deviation"),
     "the series cut short": (RUN, RUN.replace("26", "12")),
     "the series too far out": ("x < -1 || x > 2", "x < -30 || x > 30"),
     "no series": ("x < -1 || x > 2", "true"),
     "a mean that is not squared": ("mean[k] * mean[k]", "mean[k]"),
     "the divergence doubled": ("excess(log_variance[k])) / 2", "excess(log_variance[k]))"),
-    "variance for its surplus": ("expm1(log_variance[k]) / 2", "exp(log_variance[k]) / 2"),
-    "the two decays swapped": ("REAL(beta1) * first[k]", "REAL(beta2) * first[k]"),
+    "variance for its surplus": ("expm1(log_variance[b", "exp(log_variance[b"),
+    "the bias of the first column": ("+= bias[k]", "+= bias[0]"),
+    "no bias before the ReLU": ("+ bias[k];", ";"),
+    "a ReLU of the negative": ("sum <= 0 ? 0 : sum", "sum > 0 ? 0 : sum"),
+    "a gradient where the ReLU is 0": ("(y[k] > 0)", "(y[k] >= 0)"),
+    "a column too many": ("COLUMNS && column < columns", "COLUMNS"),
+    "every tile the first": ("blockIdx.x % tiles * COLUMNS", "0"),
+    "rows left out": ("row += THREADS / COLUMNS", "row += THREADS"),
+    "the rows of the first chunk": ("first = mine * chunk", "first = 0"),
+    "rows past the last": ("first + chunk < rows ? first + chunk : rows", "first + chunk"),
+    "neighbours added up": ("sum_over_block(part, COLUMNS)", "sum_over_block(part)"),
+    "a slice from the start on": ("k % length - start", "k % length"),
+    "an element more than the slice": ("inner < count", "inner <= count"),
+    "the first slice for all": ("outer * count + inner", "inner"),
+    "the two decays swapped": ("beta1 * first[k]", "beta2 * first[k]"),
     "the first sum not kept": ("first[k] = m;", ""),
-    "epsilon under the root": ("sqrt(v) + REAL(epsilon)", "sqrt(v + REAL(epsilon))"),
-    "decay of the step, not of the parameter": ("REAL(decay) * p[k]", "REAL(decay) * m"),
-    "one parameter too many": ("k >= size", "k > size"),
+    "epsilon under the root": ("sqrt(v) + floor", "sqrt(v + floor)"),
+    "decay of the step, not of the parameter": ("shrink * p[k]", "shrink * m"),
+    "no decay": ("decays ? p[k] - shrink * p[k] : p[k]", "p[k]"),
+    "constants swapped": ("constants[1], constants[2]", "constants[2], constants[1]"),
+    "numbers swapped": ("REAL(floor), REAL(shrink)", "REAL(shrink), REAL(floor)"),
+    "one parameter too many": (ONE, ONE.replace(">=", ">")),
     "blocks that overlap": ("blockIdx.x * THREADS", "blockIdx.x"),
     "an integer division": ("(x / n)", "((long long)x / n)"),
+    "the first batch again": ("*counter * batch + blockIdx.x", "blockIdx.x"),
+    "images in their own order": ("order[place]", "place"),
+    "a draw that is equal counts": ("k] < image[k]", "k] <= image[k]"),
+    "the draws of the image": ("draws[place", "draws[order[place]"),
+    "256 greys": ("1.0 / 255", "1.0 / 256"),
+    "noise of the first batch": ("noise[place", "noise[blockIdx.x"),
+    "constants of the first step": ("constants[*counter * 3 + k]", "constants[k]"),
+    "one divergence for both": ("blockIdx.x == 0 ? cross_entropy : kl", "kl"),
+    "the last batch alone": ("sums[blockIdx.x] += sum", "sums[blockIdx.x] = sum"),
+    "a step counted by each block": ("if (blockIdx.x == 0 && threadIdx.x == 0) ++",
+                                     "if (threadIdx.x == 0) ++"),
 }  # fmt: skip
 
 
 OTHER_COMPLAINTS = {
     "one number past the row": "past the end",
+    "a column too many": "past the end",
     "threads that do not wait": "on a GPU this hangs",
 }
 

@@ -87,7 +87,11 @@ def kernel(
 
 
 def test_the_kernels_tested_here_are_all_there_are(backend: Backend) -> None:
-    assert set(backend.kernels) == {*LOSSES, "adam"}
+    further = {"gaussian_sample", "matmul", "affine", "affine_relu", "getitem"}
+    of_a_step = {"take_batch", "tally"}
+    assert backend.kernels.keys() - {*LOSSES, "adam"} == (
+        set() if backend.host else further | of_a_step
+    )
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -68,6 +68,8 @@ def _lift(
         backend = backends.of(first)
         try:
             made = implementation(backend)(*arrays, **options)
+            if made is NotImplemented:  # by a kernel that is for other arrays
+                made = function(*arrays, **options)
         except TinyvaeError:
             raise
         except TypeError as error:

@@ -40,7 +40,8 @@ class Backend:
     adopts_host : bool
         Whether an op takes in arrays of the host beside its own, instead of refusing to mix.
     kernels : mapping of str to callable
-        One-pass versions of ops, by the op's name; each is held to its reference by a test.
+        One-pass versions of ops, by the op's name; each is held to its reference by a test. One
+        that is for some arrays only returns NotImplemented for the others.
     recording : callable, optional
         Makes what writes down the work on its arrays so that it can be repeated.
     aside, join : callable

@@ -1,9 +1,11 @@
-"""One-pass versions of ops and optimiser rules for CuPy, each under its reference's name.
+"""One-pass versions of ops and of the parts of a step for CuPy, under their references' names.
 
-What they mean is said beside the references, in `tinyvae.autograd.derivations` and
-`tinyvae.optim`. They are CUDA C++ in a string, which NVRTC compiles at first use, once for
-float32 and once for float64. So far NVRTC has compiled them for sm_90, and the same source has
-run on the host, against the references; on a GPU they have not run yet.
+What they mean is said beside the references, in `tinyvae.autograd`, `tinyvae.optim` and
+`tinyvae.resident`. They are CUDA C++ in a string, which NVRTC compiles at first use, once for
+float32 and once for float64; matrix products are a library's. Each is a launch or two, since a
+step of a small model is as long as its launches are many; and each can be captured: it takes
+memory, starts kernels, and waits for nothing. So far NVRTC has compiled them for sm_90, and the
+same source has run on the host, against the references; on a GPU they have not run yet.
 """
 
 from __future__ import annotations
@@ -12,111 +14,55 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from tinyvae.backend.base import same_shape
+from tinyvae.backend.base import once, same_shape
+from tinyvae.backend.cuda_source import SOURCE
 
 Array: TypeAlias = Any
 
 THREADS = 128
 """In a block; a power of two, since a sum over a block halves them."""
+COLUMNS = 8
+"""How many columns one block sums: as many float32 as memory gives at once."""
+TALL = 1024
+"""Rows that one block sums by itself: of more, a second launch sums the sums."""
 REALS = {"float32": "float", "float64": "double"}
-
-SOURCE = r"""
-// REAL is float or double, THREADS the number of threads in a block.
-// A loss takes one block for each row of d numbers, adam one thread for each parameter.
-
-// The sum of one part from each thread, in a fixed order; thread 0 has it.
-__device__ REAL sum_over_block(REAL part) {
-    __shared__ REAL parts[THREADS];
-    parts[threadIdx.x] = part;
-    for (int half = THREADS / 2; half > 0; half /= 2) {
-        __syncthreads();
-        if (threadIdx.x < half) parts[threadIdx.x] += parts[threadIdx.x + half];
-    }
-    return parts[threadIdx.x];
-}
-
-extern "C" __global__ void bernoulli_cross_entropy(
-    const REAL* logits, const REAL* targets, REAL* loss, long long d) {
-    const long long row = blockIdx.x * d;
-    REAL part = 0;
-    for (long long k = row + threadIdx.x; k < row + d; k += THREADS) {
-        const REAL l = logits[k], t = targets[k];
-        part += ((l >= 0) - t) * l + log1p(exp(-fabs(l)));
-    }
-    const REAL sum = sum_over_block(part);
-    if (threadIdx.x == 0) loss[blockIdx.x] = sum;
-}
-
-// The slopes of max(l, 0) - t l on both sides of 0, weighted by 1 and e = e^-|l|.
-extern "C" __global__ void bernoulli_cross_entropy_to_logits(
-    const REAL* logits, const REAL* targets, const REAL* g, REAL* gradient, long long d) {
-    const long long row = blockIdx.x * d;
-    for (long long k = row + threadIdx.x; k < row + d; k += THREADS) {
-        const REAL l = logits[k], t = targets[k], e = exp(-fabs(l));
-        gradient[k] = g[blockIdx.x] * ((((l >= 0) - t) + e * ((l < 0) - t)) / (1 + e));
-    }
-}
-
-// e^x - 1 - x; near 0 by its series, x^2/2 (1 + x/3 (1 + x/4 (...))).
-__device__ REAL excess(REAL x) {
-    if (x < -1 || x > 2) return expm1(x) - x;
-    REAL series = 1;
-    for (int n = sizeof(REAL) == 8 ? 26 : 16; n > 2; --n) series = 1 + series * (x / n);
-    return x * x / 2 * series;
-}
-
-extern "C" __global__ void kl_standard_normal(
-    const REAL* mean, const REAL* log_variance, REAL* kl, long long d) {
-    const long long row = blockIdx.x * d;
-    REAL part = 0;
-    for (long long k = row + threadIdx.x; k < row + d; k += THREADS)
-        part += (mean[k] * mean[k] + excess(log_variance[k])) / 2;
-    const REAL sum = sum_over_block(part);
-    if (threadIdx.x == 0) kl[blockIdx.x] = sum;
-}
-
-extern "C" __global__ void kl_standard_normal_to_log_variance(
-    const REAL* log_variance, const REAL* g, REAL* gradient, long long d) {
-    const long long row = blockIdx.x * d;
-    for (long long k = row + threadIdx.x; k < row + d; k += THREADS)
-        gradient[k] = g[blockIdx.x] * (expm1(log_variance[k]) / 2);
-}
-
-extern "C" __global__ void adam(
-    REAL* p, const REAL* g, REAL* first, REAL* second,
-    double beta1, double beta2, double rate, double epsilon, double decay, long long size) {
-    const long long k = (long long)blockIdx.x * THREADS + threadIdx.x;
-    if (k >= size) return;
-    const REAL m = REAL(beta1) * first[k] + g[k];
-    const REAL v = REAL(beta2) * second[k] + g[k] * g[k];
-    first[k] = m;
-    second[k] = v;
-    p[k] = p[k] - REAL(decay) * p[k] - REAL(rate) * (m / (sqrt(v) + REAL(epsilon)));
-}
-"""
 
 
 def options(dtype: str) -> tuple[str, ...]:
     """What NVRTC is told about `SOURCE`, to compile it for arrays of ``dtype``."""
-    return f"-DREAL={REALS[dtype]}", f"-DTHREADS={THREADS}"
+    return f"-DREAL={REALS[dtype]}", f"-DTHREADS={THREADS}", f"-DCOLUMNS={COLUMNS}"
 
 
-def load(cupy: Any) -> Mapping[str, Callable[..., Any]]:
-    """The kernels by their references' names; ``cupy`` compiles each when it is first called."""
-    kernels = Kernels(cupy)
-    rules = (kernels.bernoulli_cross_entropy, kernels.kl_standard_normal, kernels.adam)
-    return {rule.__name__: rule for rule in rules}
+def load(cupy: Any, products: Any = None) -> Mapping[str, Callable[..., Any]]:
+    """The kernels by their references' names; ``cupy`` compiles each when it is first called.
+
+    ``products(a, b, out=None)`` is the matrix product, ``cupy.matmul`` for None; if it has
+    ``affine(x, weight, bias, relu)``, that is a whole layer, or None where it cannot.
+    """
+    kernels = Kernels(cupy, products)
+    names = (name for name in vars(Kernels) if not name.startswith("_"))
+    return {name: getattr(kernels, name) for name in names}
 
 
 class Kernels:
-    """The kernels of `SOURCE` as functions of CuPy's arrays, and what is compiled of them."""
+    """The kernels of `SOURCE` as functions of CuPy's arrays, and what is compiled of them.
 
-    def __init__(self, cupy: Any) -> None:
-        self._cupy = cupy
+    One that is not for what it is given returns NotImplemented: then its reference is called.
+    """
+
+    def __init__(self, cupy: Any, products: Any = None) -> None:
+        self._cupy, self._products = cupy, products or cupy.matmul
+        self._layer = getattr(products, "affine", lambda *_: None)
         self._compiled: dict[tuple[str, str], Any] = {}
 
+    # The losses and the sample
+
     def bernoulli_cross_entropy(self, logits: Array, targets: Array) -> tuple[Array, Any]:
-        """Each way in one pass, and nothing kept in between: a logarithm is cheaper than memory."""
+        """Each way in one pass, and nothing kept in between.
+
+        To keep the slope for the way back moves as many bytes (2 + 1 arrays, then 1 + 1, for
+        2, then 2 + 1), and more of them if no gradient is wanted.
+        """
         same_shape("bernoulli_cross_entropy", logits, targets)
         loss = self._over_rows("bernoulli_cross_entropy", logits.shape[:-1], logits, targets)
 
@@ -125,6 +71,16 @@ class Kernels:
             return self._over_rows(name, logits.shape, logits, targets, g)
 
         return loss, (to_logits, lambda g: -g[..., None] * logits)
+
+    def gaussian_sample(self, mean: Array, log_variance: Array, noise: Array) -> tuple[Array, Any]:
+        """Sigma is worked out anew on the way back."""
+        name, shape = "gaussian_sample", mean.shape
+        same_shape(name, mean, log_variance, noise)
+        return self._over_rows(name, shape, mean, log_variance, noise), (
+            lambda g: g,
+            lambda g: self._over_rows(f"{name}_to_log_variance", shape, log_variance, noise, g),
+            lambda g: self._over_rows(f"{name}_to_noise", shape, log_variance, g),
+        )
 
     def kl_standard_normal(self, mean: Array, log_variance: Array) -> tuple[Array, Any]:
         """As the reference, but with the series only where it is wanted."""
@@ -137,39 +93,182 @@ class Kernels:
 
         return kl, (lambda g: g[..., None] * mean, to_log_variance)
 
+    # Everyday ops
+
+    def matmul(self, a: Array, b: Array) -> tuple[Array, Any]:
+        """Of two matrices, by ``products``, which can be captured."""
+        if not (a.ndim == b.ndim == 2 and a.shape[1] == b.shape[0]):
+            return NotImplemented
+        times = self._products
+        return times(a, b), (lambda g: times(g, b.T), lambda g: times(a.T, g))
+
+    def affine(self, x: Array, weight: Array, bias: Array) -> tuple[Array, Any]:
+        """The bias is added where the product is, or in one launch behind it."""
+        return self._dense(x, weight, bias, relu=False)
+
+    def affine_relu(self, x: Array, weight: Array, bias: Array) -> tuple[Array, Any]:
+        """The same with the ReLU; one launch makes H, another sums it to the bias's place.
+
+        One that does both could not write there: when H is wanted first, for x, the place of
+        the bias's gradient is not known yet.
+        """
+        return self._dense(x, weight, bias, relu=True)
+
+    def getitem(self, x: Array, *, index: Any) -> tuple[Array, Any]:
+        """Of one slice with the step 1, such as half of a head; its gradient is one launch."""
+        found = _one_slice(index, x.shape)
+        if found is None:
+            return NotImplemented
+        axis, start, count = found
+        inner = math.prod(x.shape[axis + 1 :])
+
+        def pullback(g: Array) -> Array:
+            gradient = self._empty(x.shape, x)
+            lengths = (x.shape[axis] * inner, start * inner, count * inner)
+            given = (self._contiguous(g), gradient, *lengths, gradient.size)
+            self._launch("getitem_to_x", gradient, _blocks(gradient.size), *given)
+            return gradient
+
+        return x[index].copy(), pullback
+
+    # The parts of a step
+
     def adam(
         self,
         p: Array,
         g: Array,
         first: Array,
         second: Array,
+        constants: Any,
         *,
-        rate: float,
         beta1: float,
         beta2: float,
-        epsilon: float,
         decay: float,
-        t: int,
     ) -> None:
         """Each parameter and its two sums are read once and written once."""
-        to_m = (1 - beta1) / (1 - beta1**t)
-        to_sigma = math.sqrt((1 - beta2) / (1 - beta2**t))
-        constants = (beta1, beta2, rate * to_m / to_sigma, epsilon / to_sigma, rate * decay)
-        blocks = math.ceil(p.size / THREADS)
-        self._launch("adam", blocks, p, g, first, second, *map(float, constants), p.size)
+        name, given = "adam", (constants,)
+        if isinstance(constants, tuple):
+            name, given = "adam_of_numbers", tuple(map(float, constants))
+        numbers = (*given, float(beta1), float(beta2), int(decay != 0), p.size)
+        self._launch(name, p, _blocks(p.size), p, g, first, second, *numbers)
+
+    def take_batch(
+        self,
+        images: Array,
+        order: Array,
+        draws: Array | None,
+        noise: Array,
+        constants: Array,
+        counter: Array,
+        rows: int,
+        batch: int,
+        dtype: Any,
+    ) -> tuple[Array, Array, Array]:
+        """All that a step takes from what lies on the device, in one launch."""
+        (_, pixels), (_, latent) = images.shape, noise.shape
+        x, sample_noise, step = (
+            self._cupy.empty(shape, dtype) for shape in ((rows, pixels), (rows, latent), (3,))
+        )
+        name = "take_batch_of_bytes" if images.dtype.kind == "u" else "take_batch"
+        given = (images, order, images if draws is None else draws, noise, constants, counter)
+        sizes = (batch, pixels, latent, int(draws is not None))
+        self._launch(name, x, rows, *given, x, sample_noise, step, *sizes)
+        return x, sample_noise, step
+
+    def tally(self, cross_entropy: Array, kl: Array, sums: Array, counter: Array) -> None:
+        """The two sums go on in float64, whatever the losses are of."""
+        losses = map(self._contiguous, (cross_entropy, kl))
+        self._launch("tally", cross_entropy, 2, *losses, sums, counter, len(kl))
+
+    # What they are made of
+
+    def _dense(self, x: Array, weight: Array, bias: Array, relu: bool) -> tuple[Array, Any]:
+        fits = x.ndim == weight.ndim == 2 and x.shape[1] == weight.shape[0]
+        if not fits or bias.shape != weight.shape[1:]:
+            return NotImplemented  # the reference says what is wrong
+        times = self._products
+        y = self._layer(x, weight, bias, relu)
+        if y is None:
+            y = times(x, weight)
+            name = "add_bias_relu" if relu else "add_bias"
+            self._launch(name, y, len(y), y, self._contiguous(bias), y.shape[1])
+        h = once(lambda g: self._where_positive(y, g)) if relu else lambda g: g
+        return y, (
+            lambda g, out=None: times(h(g), weight.T, out=out),
+            lambda g, out=None: times(x.T, h(g), out=out),
+            lambda g, out=None: self._column_sums(h(g), out),
+        )
+
+    def _where_positive(self, y: Array, g: Array) -> Array:
+        made = self._empty(y.shape, y)
+        given = (y, self._contiguous(g), made, made.size)
+        self._launch("relu_to_x", made, _blocks(made.size), *given)
+        return made
+
+    def _column_sums(self, g: Array, out: Array | None) -> Array:
+        rows, columns = g.shape
+        chunks = max(1, -(-rows // TALL))
+        straight = chunks == 1 and out is not None and out.flags.c_contiguous
+        sums = out if straight else self._empty((chunks, columns), g)
+        tiles = -(-columns // COLUMNS)
+        given = (self._contiguous(g), sums, rows, columns, TALL)
+        self._launch("column_sums", g, chunks * tiles, *given)
+        if straight:
+            return sums
+        if chunks > 1:
+            return self._column_sums(sums, out)
+        if out is None:
+            return sums[0]
+        out[...] = sums[0]
+        return out
 
     def _over_rows(self, name: str, shape: tuple[int, ...], *arrays: Array) -> Array:
         """What a kernel makes, of that shape, with a block for each row of the first array."""
         *batch, d = arrays[0].shape
-        made = self._cupy.empty(shape, dtype=arrays[0].dtype)
-        inputs = [self._cupy.ascontiguousarray(array) for array in arrays]
-        self._launch(name, math.prod(batch), *inputs, made, d)
+        made = self._empty(shape, arrays[0])
+        given = (part for a in arrays for part in self._rows(a, a.ndim > len(batch)))
+        self._launch(name, made, math.prod(batch), *given, made, d)
         return made
 
-    def _launch(self, name: str, blocks: int, *arguments: Any) -> None:
-        """Start a kernel; its first argument, an array, says of which dtype all others are."""
-        key = name, str(arguments[0].dtype)
-        if key not in self._compiled:
-            self._compiled[key] = self._cupy.RawKernel(SOURCE, name, options(key[1]))
+    def _rows(self, array: Array, of_rows: bool) -> tuple[Array, int]:
+        """Rows, or one number for each, and how many elements further the next one is."""
+        if not array.flags.c_contiguous:
+            in_line = not of_rows or array.strides[-1] == array.itemsize
+            if array.ndim == 1 + of_rows and in_line:
+                return array, array.strides[0] // array.itemsize
+            array = self._cupy.ascontiguousarray(array)
+        return array, array.shape[-1] if of_rows else 1
+
+    def _empty(self, shape: tuple[int, ...], like: Array) -> Array:
+        return self._cupy.empty(shape, like.dtype)
+
+    def _contiguous(self, array: Array) -> Array:
+        return array if array.flags.c_contiguous else self._cupy.ascontiguousarray(array)
+
+    def _launch(self, name: str, like: Array, blocks: int, *arguments: Any) -> None:
+        """Start a kernel, the one for numbers of the dtype of ``like``."""
+        key = name, like.dtype.char
+        kernel = self._compiled.get(key)
+        if kernel is None:
+            how = options(like.dtype.name)
+            kernel = self._compiled[key] = self._cupy.RawKernel(SOURCE, name, how)
         if blocks:  # CUDA refuses a grid of none
-            self._compiled[key]((blocks,), (THREADS,), arguments)
+            kernel((blocks,), (THREADS,), arguments)
+
+
+def _blocks(size: int) -> int:
+    """How many have a thread for each of so many elements."""
+    return -(-size // THREADS)
+
+
+def _one_slice(index: Any, shape: tuple[int, ...]) -> tuple[int, int, int] | None:
+    """The axis that is cut, where the cut starts, and its length; None for any other index."""
+    index = index if isinstance(index, tuple) else (index,)
+    if len(index) > len(shape) or not all(isinstance(part, slice) for part in index):
+        return None
+    spans = [part.indices(n) for part, n in zip(index, shape, strict=False)]
+    cut = [k for k, span in enumerate(spans) if span != (0, shape[k], 1)]
+    if len(cut) != 1 or spans[cut[0]][2] != 1:
+        return None
+    start, stop, _ = spans[cut[0]]
+    return cut[0], start, max(0, stop - start)
