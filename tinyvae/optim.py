@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 from tinyvae.autograd import Tensor
@@ -130,6 +131,17 @@ class Optimiser:
     def _rate(self, t: int) -> float:
         rate = self.learning_rate
         return float(rate(t) if callable(rate) else rate)
+
+    @contextmanager
+    def seen_as(self, watch: Callable[[Array], Array]) -> Iterator[None]:
+        """Within the block all vectors are what ``watch`` makes of them, to be recorded."""
+        plain = self.state
+        with self.flat.seen_as(watch):
+            self.state = {name: watch(vector) for name, vector in plain.items()}
+            try:
+                yield
+            finally:
+                self.state = plain
 
     def zero_grad(self) -> None:
         """Forget the gradients, before the next backward pass."""

@@ -11,7 +11,7 @@ import pytest
 
 import tinyvae as tv
 from tinyvae.autograd import OPS, trace_non_finite
-from tinyvae.autograd.replay import _agree
+from tinyvae.autograd.replay import agree
 from tinyvae.backend import Backend
 from tinyvae.errors import GraphError, OptionError
 from tinyvae.evaluation.gradients import CASES
@@ -198,9 +198,9 @@ def replay_once(replay: tv.Replay, w: tv.Tensor) -> None:
 
 def test_an_infinity_hides_no_difference() -> None:
     inf = float("inf")
-    assert _agree(np.array([inf, 1, np.nan]), np.array([inf, 1, np.nan]))
+    assert agree(np.array([inf, 1, np.nan]), np.array([inf, 1, np.nan]))
     for other in ([inf, 99], [5, 1], [-inf, 1], [np.nan, 1]):
-        assert not _agree(np.array([inf, 1.0]), np.array(other))
+        assert not agree(np.array([inf, 1.0]), np.array(other))
 
 
 def test_a_mask_that_picks_another_number_is_taped_each_time() -> None:

@@ -71,11 +71,9 @@ class WithoutRemainder(Trainer):
         yield from islice(super()._batches(), len(self.train) // self.settings.batch)
 
 
-def mean_of_means(self: Trainer, pending: list[Any]) -> None:
-    for terms in pending:
-        for k, part in enumerate((terms.cross_entropy, terms.kl)):
-            self.state.sums[k] += float(part.array.mean()) * len(self.train) / self.steps
-    pending.clear()
+def mean_of_means(cross_entropy: Any, kl: Any, sums: Any, turn: Any) -> None:
+    """The 8 images in batches of 3, 3 and 2 as if each batch had a third of them."""
+    sums += [float(part.mean()) * 8 / 3 for part in (cross_entropy, kl)]
 
 
 def best_of_training(self: RunState, row: Any, end: Any = RunState.end_epoch) -> None:
@@ -147,7 +145,7 @@ FITS: list[tuple[str, str, Callable[..., Any], Any]] = [
     (
         "the average of the batches' averages",
         "a last batch that is smaller",
-        where(Trainer, "_add_up", mean_of_means, fit),
+        where(loop, "tally", mean_of_means, fit),
         the_log_tells_nats_per_image,
     ),
     (

@@ -127,7 +127,7 @@ class Replay:
         for parameter in self.parameters:
             parameter.zero_grad()
         result = self.tape(*inputs)
-        if all(map(_agree, replayed, _copies(result, self.parameters))):
+        if all(map(agree, replayed, _copies(result, self.parameters))):
             return result
         self._plans[key] = None
         if plan.calls > 4:
@@ -225,7 +225,7 @@ def _copies(result: Result, parameters: Sequence[Tensor]) -> list[Array | None]:
     return [None if x is None else backends.of(x).to_host(x.copy()) for x in arrays]
 
 
-def _agree(a: Array | None, b: Array | None) -> bool:
+def agree(a: Array | None, b: Array | None) -> bool:
     """Whether they are alike but for round-off; mostly they are alike to the last bit."""
     if a is None or b is None:
         return a is b

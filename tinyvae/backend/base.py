@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
@@ -44,6 +45,8 @@ class Backend:
         that is for some arrays only returns NotImplemented for the others.
     recording : callable, optional
         Makes what writes down the work on its arrays so that it can be repeated.
+    free_memory : callable
+        The bytes of its memory that are free; infinity where nobody counts.
     aside, join : callable
         A context whose work need not be done before what follows it is begun; and the end of
         that: what comes after waits for it.
@@ -59,6 +62,7 @@ class Backend:
     adopts_host: bool = False
     kernels: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     recording: Callable[[], Any] | None = None
+    free_memory: Callable[[], float] = lambda: math.inf
     aside: Callable[[], AbstractContextManager[None]] = nullcontext
     join: Callable[[], None] = lambda: None
 

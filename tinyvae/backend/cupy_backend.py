@@ -35,6 +35,7 @@ def load() -> Backend:
         lambda: cupy.cuda.get_current_stream().synchronize(),
         kernels=cupy_kernels.load(cupy),
         recording=streams.recording,
+        free_memory=lambda: _free_memory(cupy),
         aside=streams.aside,
         join=streams.join,
     )
@@ -55,3 +56,9 @@ def _probe(cupy: Any) -> None:
             f"backend 'cupy' found a GPU, but a test kernel failed ({error}); install CUDA's "
             f"libraries beside CuPy: pip install 'cupy-cuda12x[ctk]'"
         ) from error
+
+
+def _free_memory(cupy: Any) -> float:
+    """What no program has taken, and what CuPy has taken and nobody uses."""
+    free, _ = cupy.cuda.runtime.memGetInfo()
+    return float(free + cupy.get_default_memory_pool().free_bytes())
