@@ -184,9 +184,9 @@ extern "C" __global__ void adam_of_numbers(
 // One block copies one example; `draws` is read only where the pixels are `drawn`.
 template <class PIXEL> __device__ void take(
     const PIXEL* images, const long long* order, const PIXEL* draws, const REAL* noise,
-    const REAL* constants, const long long* counter, REAL* x, REAL* sample_noise, REAL* step,
-    long long batch, long long pixels, long long latent, bool drawn, REAL scale) {
-    const long long place = *counter * batch + blockIdx.x;
+    const REAL* constants, const long long* turn, REAL* x, REAL* sample_noise, REAL* step,
+    long long batch, long long pixels, long long latent, long long count, bool drawn, REAL scale) {
+    const long long place = *turn * batch + blockIdx.x;
     const PIXEL* image = images + order[place] * pixels;
     for (long long k = threadIdx.x; k < pixels; k += THREADS)
         x[blockIdx.x * pixels + k] =
@@ -194,34 +194,33 @@ template <class PIXEL> __device__ void take(
     for (long long k = threadIdx.x; k < latent; k += THREADS)
         sample_noise[blockIdx.x * latent + k] = noise[place * latent + k];
     if (blockIdx.x == 0 && threadIdx.x == 0)
-        for (int k = 0; k < 3; ++k) step[k] = constants[*counter * 3 + k];
+        for (long long k = 0; k < count; ++k) step[k] = constants[*turn * count + k];
 }
 
-extern "C" __global__ void take_batch(
-    const REAL* images, const long long* order, const REAL* draws, const REAL* noise,
-    const REAL* constants, const long long* counter, REAL* x, REAL* sample_noise, REAL* step,
-    long long batch, long long pixels, long long latent, long long drawn) {
-    take(images, order, draws, noise, constants, counter, x, sample_noise, step, batch, pixels,
-         latent, drawn, REAL(1));
+extern "C" __global__ void take_batch_uint8(
+    const unsigned char* images, const long long* order, const unsigned char* draws, const REAL* noise,
+    const REAL* constants, const long long* turn, REAL* x, REAL* sample_noise, REAL* step,
+    long long batch, long long pixels, long long latent, long long count, long long drawn) {
+    take(images, order, draws, noise, constants, turn, x, sample_noise, step, batch, pixels,
+         latent, count, drawn, REAL(1.0 / 255));
 }
 
-extern "C" __global__ void take_batch_of_bytes(
-    const unsigned char* images, const long long* order, const unsigned char* draws,
-    const REAL* noise, const REAL* constants, const long long* counter, REAL* x,
-    REAL* sample_noise, REAL* step, long long batch, long long pixels, long long latent,
-    long long drawn) {
-    take(images, order, draws, noise, constants, counter, x, sample_noise, step, batch, pixels,
-         latent, drawn, REAL(1.0 / 255));
+extern "C" __global__ void take_batch_float32(
+    const float* images, const long long* order, const float* draws, const REAL* noise,
+    const REAL* constants, const long long* turn, REAL* x, REAL* sample_noise, REAL* step,
+    long long batch, long long pixels, long long latent, long long count, long long drawn) {
+    take(images, order, draws, noise, constants, turn, x, sample_noise, step, batch, pixels,
+         latent, count, drawn, REAL(1));
 }
 
 // Block 0 adds up the cross-entropies, block 1 the divergences.
 extern "C" __global__ void tally(
-    const REAL* cross_entropy, const REAL* kl, double* sums, long long* counter, long long rows) {
+    const REAL* cross_entropy, const REAL* kl, double* sums, long long* turn, long long rows) {
     const REAL* losses = blockIdx.x == 0 ? cross_entropy : kl;
     double part = 0;
     for (long long k = threadIdx.x; k < rows; k += THREADS) part += losses[k];
     const double sum = sum_over_block(part);
     if (threadIdx.x == 0) sums[blockIdx.x] += sum;
-    if (blockIdx.x == 0 && threadIdx.x == 0) ++*counter;
+    if (blockIdx.x == 0 && threadIdx.x == 0) ++*turn;
 }
 """

@@ -159,26 +159,23 @@ class Kernels:
         draws: Array | None,
         noise: Array,
         constants: Array,
-        counter: Array,
+        turn: Array,
         rows: int,
         batch: int,
-        dtype: Any,
     ) -> tuple[Array, Array, Array]:
         """All that a step takes from what lies on the device, in one launch."""
-        (_, pixels), (_, latent) = images.shape, noise.shape
-        x, sample_noise, step = (
-            self._cupy.empty(shape, dtype) for shape in ((rows, pixels), (rows, latent), (3,))
-        )
-        name = "take_batch_of_bytes" if images.dtype.kind == "u" else "take_batch"
-        given = (images, order, images if draws is None else draws, noise, constants, counter)
-        sizes = (batch, pixels, latent, int(draws is not None))
-        self._launch(name, x, rows, *given, x, sample_noise, step, *sizes)
+        (_, pixels), (_, latent), (_, count) = images.shape, noise.shape, constants.shape
+        made = [self._empty(s, noise) for s in ((rows, pixels), (rows, latent), (count,))]
+        given = (images, order, images if draws is None else draws, noise, constants, turn)
+        sizes = (batch, pixels, latent, count, int(draws is not None))
+        self._launch(f"take_batch_{images.dtype.name}", noise, rows, *given, *made, *sizes)
+        x, sample_noise, step = made
         return x, sample_noise, step
 
-    def tally(self, cross_entropy: Array, kl: Array, sums: Array, counter: Array) -> None:
+    def tally(self, cross_entropy: Array, kl: Array, sums: Array, turn: Array) -> None:
         """The two sums go on in float64, whatever the losses are of."""
         losses = map(self._contiguous, (cross_entropy, kl))
-        self._launch("tally", cross_entropy, 2, *losses, sums, counter, len(kl))
+        self._launch("tally", cross_entropy, 2, *losses, sums, turn, len(kl))
 
     # What they are made of
 
