@@ -125,6 +125,7 @@ class RawKernel:
     """CuPy's class of that name; arrays that a pointer does not describe are refused."""
 
     def __init__(self, code: str, name: str, options: tuple[str, ...] = (), **how: Any) -> None:
+        self.name = name
         self.contract, self.down = how.get("contract", SEPARATE), how.get("down", False)
         self.launch = getattr(compiled(code, (*options, *self.contract)), f"launch_{name}")
         self.launch.restype = ctypes.c_bool

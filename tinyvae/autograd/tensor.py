@@ -372,7 +372,8 @@ def backward(root: Tensor, upstream: Operand = None) -> None:
             _accumulate(tensor, gradient)
             continue
         tensor._node = USED
-        for x, pullback in zip(node.inputs, node.pullbacks, strict=True):
+        pulls = zip(node.inputs, node.pullbacks, strict=True)
+        for x, pullback in sorted(pulls, key=_is_to_leaf) if node.in_place else pulls:
             if not (isinstance(x, Tensor) and x.requires_grad):
                 continue
             uses[x] -= 1
@@ -384,6 +385,15 @@ def backward(root: Tensor, upstream: Operand = None) -> None:
             if uses[x] == 0:
                 ready.append(x)
     root.backend.join()
+
+
+def _is_to_leaf(pull: tuple[Any, Any]) -> bool:
+    """Whether a pullback is to a leaf.
+
+    Those come last: what they share with the others is then not worked out aside, where it
+    would not be there in time for these.
+    """
+    return isinstance(pull[0], Tensor) and pull[0]._node is None
 
 
 def _pull_to_leaf(node: Node, leaf: Tensor, pullback: Any, upstream: Array) -> None:

@@ -198,9 +198,10 @@ template <class PIXEL> __device__ void take(
 }
 
 extern "C" __global__ void take_batch_uint8(
-    const unsigned char* images, const long long* order, const unsigned char* draws, const REAL* noise,
-    const REAL* constants, const long long* turn, REAL* x, REAL* sample_noise, REAL* step,
-    long long batch, long long pixels, long long latent, long long count, long long drawn) {
+    const unsigned char* images, const long long* order, const unsigned char* draws,
+    const REAL* noise, const REAL* constants, const long long* turn, REAL* x,
+    REAL* sample_noise, REAL* step, long long batch, long long pixels, long long latent,
+    long long count, long long drawn) {
     take(images, order, draws, noise, constants, turn, x, sample_noise, step, batch, pixels,
          latent, count, drawn, REAL(1.0 / 255));
 }
