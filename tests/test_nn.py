@@ -8,7 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from tinyvae.autograd import OPS, Tensor
+from tinyvae.autograd import OPS, Tensor, trace_non_finite
+from tinyvae.autograd.ops import relu
 from tinyvae.backend import Backend, get
 from tinyvae.errors import OptionError, RunError, ShapeError
 from tinyvae.nn import (
@@ -237,3 +238,62 @@ def test_a_module_moves_to_another_backend_and_back(backend: Backend) -> None:
         x = Tensor.wrap(target.from_host(np.ones((4, 2), "float32")))
         (pair.head(x) * pair.scale).sum().backward()  # the scale is 2
         assert target.to_host(pair.head.bias.grad).tolist() == [8.0, 8.0, 8.0]
+
+
+# A dense layer and the ReLU behind it
+
+
+def as_two_ops(network: Sequential, x: Tensor) -> Tensor:
+    for layer in network.layers:
+        x = layer(x)
+    return x
+
+
+def bits(network: Sequential, run: Callable[[Sequential, Tensor], Tensor]) -> list[np.ndarray]:
+    """The result of a run, and the gradients of its parameters and its input."""
+    x = Tensor(np.random.default_rng(2).standard_normal((7, 4)), "float32", requires_grad=True)
+    y = run(network, x)
+    (y * y).sum().backward()
+    made = [y.numpy(), *(p.backend.to_host(p.grad) for p in (x, *network.parameters()))]
+    for parameter in network.parameters():
+        parameter.zero_grad()
+    return made
+
+
+@pytest.mark.parametrize("widths", [(4, 3), (4, 3, 2), (4, 9, 3, 2)])
+def test_a_layer_and_its_relu_in_one_op_give_the_bits_of_two(
+    widths: tuple[int, ...], backend: Backend
+) -> None:
+    network = MLP(widths, Noise(0))
+    network.layers = (*network.layers, relu, relu)  # and one that has no layer of its own
+    for one, other in zip(
+        bits(network, Sequential.__call__), bits(network, as_two_ops), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+def ops_of(tensor: Tensor) -> list[str]:
+    """The ops from a result back along the first inputs."""
+    found = []
+    while tensor._node is not None:
+        found.append(tensor._node.op)
+        tensor = tensor._node.inputs[0]
+    return found[::-1]
+
+
+def test_only_a_relu_behind_a_dense_layer_is_joined_to_it() -> None:
+    class Doubled(Dense):
+        def __call__(self, x: Tensor) -> Tensor:
+            return super().__call__(x) * 2.0
+
+    noise = Noise(0)
+    x = Tensor(np.ones((1, 2)), "float32", requires_grad=True)
+    layers = (relu, Dense(2, 2, noise), relu, Doubled(2, 2, noise), relu, Dense(2, 2, noise))
+    network = Sequential(*layers)
+    separate = ["affine", "multiply", "relu", "affine"]
+    assert ops_of(network(x)) == ["relu", "affine_relu", *separate]
+    with trace_non_finite():  # a ReLU would hide where an infinity was made
+        assert ops_of(network(x)) == ["relu", "affine", "relu", *separate]
+    assert [*MLP((2, 3, 2), noise).state_dict()] == [
+        f"layers.{k}.{name}" for k in (0, 2) for name in ("weight", "bias")
+    ]

@@ -37,7 +37,8 @@ def load(cupy: Any, products: Any = None) -> Mapping[str, Callable[..., Any]]:
     """The kernels by their references' names; ``cupy`` compiles each when it is first called.
 
     ``products(a, b, out=None)`` is the matrix product, ``cupy.matmul`` for None; if it has
-    ``affine(x, weight, bias, relu)``, that is a whole layer, or None where it cannot.
+    ``affine(x, weight, bias, relu)``, that is a whole layer, or None where it cannot. Both give
+    arrays in row-major order.
     """
     kernels = Kernels(cupy, products)
     names = (name for name in vars(Kernels) if not name.startswith("_"))
@@ -51,7 +52,8 @@ class Kernels:
     """
 
     def __init__(self, cupy: Any, products: Any = None) -> None:
-        self._cupy, self._products = cupy, products or cupy.matmul
+        self._cupy = cupy
+        self._products = products or (lambda a, b, out=None: cupy.matmul(a, b, out=out))
         self._layer = getattr(products, "affine", lambda *_: None)
         self._compiled: dict[tuple[str, str], Any] = {}
 
@@ -95,18 +97,18 @@ class Kernels:
 
     # Everyday ops
 
-    def matmul(self, a: Array, b: Array) -> tuple[Array, Any]:
+    def matmul(self, a: Array, b: Array) -> Any:
         """Of two matrices, by ``products``, which can be captured."""
         if not (a.ndim == b.ndim == 2 and a.shape[1] == b.shape[0]):
             return NotImplemented
         times = self._products
         return times(a, b), (lambda g: times(g, b.T), lambda g: times(a.T, g))
 
-    def affine(self, x: Array, weight: Array, bias: Array) -> tuple[Array, Any]:
+    def affine(self, x: Array, weight: Array, bias: Array) -> Any:
         """The bias is added where the product is, or in one launch behind it."""
         return self._dense(x, weight, bias, relu=False)
 
-    def affine_relu(self, x: Array, weight: Array, bias: Array) -> tuple[Array, Any]:
+    def affine_relu(self, x: Array, weight: Array, bias: Array) -> Any:
         """The same with the ReLU; one launch makes H, another sums it to the bias's place.
 
         One that does both could not write there: when H is wanted first, for x, the place of
@@ -114,7 +116,7 @@ class Kernels:
         """
         return self._dense(x, weight, bias, relu=True)
 
-    def getitem(self, x: Array, *, index: Any) -> tuple[Array, Any]:
+    def getitem(self, x: Array, *, index: Any) -> Any:
         """Of one slice with the step 1, such as half of a head; its gradient is one launch."""
         found = _one_slice(index, x.shape)
         if found is None:
@@ -146,11 +148,12 @@ class Kernels:
         decay: float,
     ) -> None:
         """Each parameter and its two sums are read once and written once."""
-        name, given = "adam", (constants,)
         if isinstance(constants, tuple):
-            name, given = "adam_of_numbers", tuple(map(float, constants))
-        numbers = (*given, float(beta1), float(beta2), int(decay != 0), p.size)
-        self._launch(name, p, _blocks(p.size), p, g, first, second, *numbers)
+            name, given = "adam_of_numbers", [*map(float, constants)]
+        else:
+            name, given = "adam", [constants]
+        settings = (float(beta1), float(beta2), int(decay != 0), p.size)
+        self._launch(name, p, _blocks(p.size), p, g, first, second, *given, *settings)
 
     def take_batch(
         self,
@@ -179,7 +182,7 @@ class Kernels:
 
     # What they are made of
 
-    def _dense(self, x: Array, weight: Array, bias: Array, relu: bool) -> tuple[Array, Any]:
+    def _dense(self, x: Array, weight: Array, bias: Array, relu: bool) -> Any:
         fits = x.ndim == weight.ndim == 2 and x.shape[1] == weight.shape[0]
         if not fits or bias.shape != weight.shape[1:]:
             return NotImplemented  # the reference says what is wrong
@@ -203,21 +206,24 @@ class Kernels:
         return made
 
     def _column_sums(self, g: Array, out: Array | None) -> Array:
+        """The sum of the rows, in a fixed order; written to ``out`` by the last launch, if it can.
+
+        A block sums `TALL` rows at most, and what the blocks have summed is summed again.
+        """
         rows, columns = g.shape
         chunks = max(1, -(-rows // TALL))
-        straight = chunks == 1 and out is not None and out.flags.c_contiguous
-        sums = out if straight else self._empty((chunks, columns), g)
-        tiles = -(-columns // COLUMNS)
+        if chunks > 1:
+            sums = self._empty((chunks, columns), g)
+        else:
+            straight = out is not None and out.flags.c_contiguous
+            sums = out if straight else self._empty((columns,), g)
         given = (self._contiguous(g), sums, rows, columns, TALL)
-        self._launch("column_sums", g, chunks * tiles, *given)
-        if straight:
-            return sums
+        self._launch("column_sums", g, chunks * -(-columns // COLUMNS), *given)
         if chunks > 1:
             return self._column_sums(sums, out)
-        if out is None:
-            return sums[0]
-        out[...] = sums[0]
-        return out
+        if out is not None and sums is not out:
+            out[...] = sums
+        return sums if out is None else out
 
     def _over_rows(self, name: str, shape: tuple[int, ...], *arrays: Array) -> Array:
         """What a kernel makes, of that shape, with a block for each row of the first array."""
