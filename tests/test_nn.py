@@ -251,7 +251,9 @@ def as_two_ops(network: Sequential, x: Tensor) -> Tensor:
 
 def bits(network: Sequential, run: Callable[[Sequential, Tensor], Tensor]) -> list[np.ndarray]:
     """The result of a run, and the gradients of its parameters and its input."""
-    x = Tensor(np.random.default_rng(2).standard_normal((7, 4)), "float32", requires_grad=True)
+    x = Tensor(
+        np.random.default_rng(2).standard_normal((7, 4)), dtype="float32", requires_grad=True
+    )
     y = run(network, x)
     (y * y).sum().backward()
     made = [y.numpy(), *(p.backend.to_host(p.grad) for p in (x, *network.parameters()))]
@@ -287,7 +289,7 @@ def test_only_a_relu_behind_a_dense_layer_is_joined_to_it() -> None:
             return super().__call__(x) * 2.0
 
     noise = Noise(0)
-    x = Tensor(np.ones((1, 2)), "float32", requires_grad=True)
+    x = Tensor(np.ones((1, 2)), dtype="float32", requires_grad=True)
     layers = (relu, Dense(2, 2, noise), relu, Doubled(2, 2, noise), relu, Dense(2, 2, noise))
     network = Sequential(*layers)
     separate = ["affine", "multiply", "relu", "affine"]
