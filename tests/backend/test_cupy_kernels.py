@@ -300,7 +300,7 @@ PLANTED = {
     "the first sum not kept": ("first[k] = m;", ""),
     "epsilon under the root": ("sqrt(v) + floor", "sqrt(v + floor)"),
     "decay of the step, not of the parameter": ("shrink * p[k]", "shrink * m"),
-    "no decay": ("decays ? p[k] - shrink * p[k] : p[k]", "p[k]"),
+    "no decay": ("p[k] - shrink * p[k]", "p[k]"),
     "constants swapped": ("constants[1], constants[2]", "constants[2], constants[1]"),
     "numbers swapped": ("REAL(floor), REAL(shrink)", "REAL(shrink), REAL(floor)"),
     "one parameter too many": (ONE, ONE.replace(">=", ">")),

@@ -156,29 +156,28 @@ extern "C" __global__ void getitem_to_x(
 
 __device__ void move(
     REAL* p, const REAL* g, REAL* first, REAL* second, REAL rate, REAL floor, REAL shrink,
-    REAL beta1, REAL beta2, bool decays, long long size) {
+    REAL beta1, REAL beta2, long long size) {
     const long long k = thread_of_all();
     if (k >= size) return;
     const REAL m = beta1 * first[k] + g[k];
     const REAL v = beta2 * second[k] + g[k] * g[k];
     first[k] = m;
     second[k] = v;
-    const REAL kept = decays ? p[k] - shrink * p[k] : p[k];
-    p[k] = kept - rate * (m / (sqrt(v) + floor));
+    p[k] = p[k] - shrink * p[k] - rate * (m / (sqrt(v) + floor));
 }
 
 extern "C" __global__ void adam(
     REAL* p, const REAL* g, REAL* first, REAL* second, const REAL* constants,
-    double beta1, double beta2, long long decays, long long size) {
+    double beta1, double beta2, long long size) {
     move(p, g, first, second, constants[0], constants[1], constants[2], REAL(beta1), REAL(beta2),
-         decays, size);
+         size);
 }
 
 extern "C" __global__ void adam_of_numbers(
     REAL* p, const REAL* g, REAL* first, REAL* second, double rate, double floor, double shrink,
-    double beta1, double beta2, long long decays, long long size) {
+    double beta1, double beta2, long long size) {
     move(p, g, first, second, REAL(rate), REAL(floor), REAL(shrink), REAL(beta1), REAL(beta2),
-         decays, size);
+         size);
 }
 
 // One block copies one example; `draws` is read only where the pixels are `drawn`.

@@ -145,15 +145,15 @@ class Kernels:
         *,
         beta1: float,
         beta2: float,
-        decay: float,
+        decay: float,  # noqa: ARG002 - without it, the last of the constants is 0
     ) -> None:
         """Each parameter and its two sums are read once and written once."""
         if isinstance(constants, tuple):
             name, given = "adam_of_numbers", [*map(float, constants)]
         else:
             name, given = "adam", [constants]
-        settings = (float(beta1), float(beta2), int(decay != 0), p.size)
-        self._launch(name, p, _blocks(p.size), p, g, first, second, *given, *settings)
+        numbers = (float(beta1), float(beta2), p.size)
+        self._launch(name, p, _blocks(p.size), p, g, first, second, *given, *numbers)
 
     def take_batch(
         self,
@@ -265,7 +265,7 @@ def _blocks(size: int) -> int:
 
 
 def _one_slice(index: Any, shape: tuple[int, ...]) -> tuple[int, int, int] | None:
-    """The axis that is cut, where the cut starts, and its length; None for any other index."""
+    """The axis that is cut, where the cut starts, and its length, if there is one; else None."""
     index = index if isinstance(index, tuple) else (index,)
     if len(index) > len(shape) or not all(isinstance(part, slice) for part in index):
         return None
@@ -274,4 +274,4 @@ def _one_slice(index: Any, shape: tuple[int, ...]) -> tuple[int, int, int] | Non
     if len(cut) != 1 or spans[cut[0]][2] != 1:
         return None
     start, stop, _ = spans[cut[0]]
-    return cut[0], start, max(0, stop - start)
+    return cut[0], start, stop - start
