@@ -265,7 +265,7 @@ def _blocks(size: int) -> int:
 
 
 def _one_slice(index: Any, shape: tuple[int, ...]) -> tuple[int, int, int] | None:
-    """The axis that is cut, where the cut starts, and its length, if there is one; else None."""
+    """The axis that is cut, from where on, and how many are taken; None for any other index."""
     index = index if isinstance(index, tuple) else (index,)
     if len(index) > len(shape) or not all(isinstance(part, slice) for part in index):
         return None
