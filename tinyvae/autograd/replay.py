@@ -161,7 +161,8 @@ class Plan:
         try:
             inputs = [watch(x) if _is_array(x) else x for x in self.inputs]
             if not recording.executes:
-                parts(forward(*inputs))[0].backward()  # compiles what is needed
+                with recording.rehearsal():
+                    parts(forward(*inputs))[0].backward()
                 for parameter, *_ in self.places:
                     parameter.zero_grad()
             with recording:
