@@ -10,6 +10,7 @@ import ctypes
 import enum
 import functools
 import inspect
+import math
 import subprocess
 import tempfile
 import weakref
@@ -84,6 +85,14 @@ class Memory:
         weakref.finalize(self, library().host_free, ctypes.c_void_p(self.ptr))
 
 
+def empty(shape: tuple[int, ...], dtype: Any) -> standin.DeviceArray:
+    """NaNs at a multiple of 256 bytes, as CuPy's memory; room behind, for what writes too far."""
+    size, itemsize = math.prod(shape), np.dtype(dtype).itemsize
+    owner = np.full(size + 4096 // itemsize, np.nan, dtype)
+    first = -owner.ctypes.data % 256 // itemsize
+    return standin.DeviceArray(owner[first : first + size].reshape(shape))
+
+
 def cupy() -> standin.Namespace:
     """The stand-in's functions, with the part of ``cupy.cuda`` that products need."""
     library()
@@ -97,7 +106,7 @@ def cupy() -> standin.Namespace:
         get_current_stream=lambda: Stream.stack[-1],
         runtime=SimpleNamespace(runtimeGetVersion=lambda: MAJOR * 1000 + 20),
     )
-    members |= {"cuda": cuda, "empty": cuda_on_host.empty, "get_default_memory_pool": pool}
+    members |= {"cuda": cuda, "empty": empty, "get_default_memory_pool": pool}
     return standin.Namespace("cupy", **members)
 
 
@@ -130,7 +139,7 @@ class MatmulHeuristicResult:
         self.ptr = ctypes.addressof(self._memory)
 
 
-class cuBLASLtError(Exception):  # noqa: N801, N818 - nvmath's name
+class cuBLASLtError(Exception):  # noqa: N801 - nvmath's name
     def __init__(self, status: int) -> None:
         self.status = status
         super().__init__(f"status {status}")
