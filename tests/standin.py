@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import numpy as np
@@ -100,6 +101,7 @@ class DeviceArray:
     __array_ufunc__ = None  # makes NumPy's ufuncs and operators refuse it
     __hash__ = None  # type: ignore[assignment]
     T = property(lambda self: DeviceArray(self._host.T, self._memory))
+    data = property(lambda self: SimpleNamespace(ptr=self._host.ctypes.data))
 
     def __init__(self, host: np.ndarray, memory: graphs.Memory | None = None) -> None:
         self._host = host

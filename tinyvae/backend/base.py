@@ -95,6 +95,7 @@ _by_type: dict[type, Backend] = {}
 _current: ContextVar[Backend | None] = ContextVar("backend", default=None)
 _compiled: ContextVar[Kernels | None] = ContextVar("kernels", default=None)
 _kernel_loaders: dict[str, Callable[[], Kernels]] = {}
+_precision: ContextVar[str] = ContextVar("precision", default="float32")
 
 
 def register(name: str, loader: Callable[[], Backend]) -> None:
@@ -224,6 +225,15 @@ def compiled_kernels(name: str) -> Kernels | None:
         names = ["numpy", *_kernel_loaders]
         raise BackendError(f"unknown kernels {name!r}; choose one of {names}")
     return _kernel_loaders[name]()
+
+
+def precision() -> str:
+    """What matrix products of float32 on a GPU are computed in.
+
+    >>> precision()
+    'float32'
+    """
+    return _precision.get()
 
 
 class use:  # noqa: N801 - reads as a verb: tv.use("cupy"), with tv.use("cupy"): ...
