@@ -153,7 +153,7 @@ def test_a_finished_run_says_that_it_is_and_can_be_extended():
         (("--batch", "7"), "8"),
         (("--binarise", "static"), "none"),
         (("--data", "digits"), "tiny.npz"),
-        (("--backend", "auto"), "numpy"),
+        (("--backend", "standin"), "numpy"),
         (("--kernels", "numba"), "numpy"),
     ],
 )
