@@ -111,12 +111,12 @@ def fake_cupy(
     cupy.asarray = lambda value: on_device(np.array(value))
     cupy.asnumpy = lambda array: np.array(array)
     stream = SimpleNamespace(synchronize=lambda: cupy.waits.append("stream"))
-    cupy.pool = SimpleNamespace(total_bytes=lambda: 0, get_limit=lambda: 0)
+    cupy.pool = SimpleNamespace(free_bytes=lambda: 0, used_bytes=lambda: 0, get_limit=lambda: 0)
     cupy.get_default_memory_pool = lambda: cupy.pool
     cupy.cuda = SimpleNamespace(
         get_current_stream=lambda: stream,
         get_device_id=lambda: 0,
-        Device=None,
+        Stream=lambda non_blocking: stream,
         runtime=SimpleNamespace(
             CUDARuntimeError=CUDARuntimeError,
             driverGetVersion=lambda: driver,

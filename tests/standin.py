@@ -13,11 +13,13 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NoReturn
 
 import numpy as np
+import standin_graphs as graphs
 from standin_tables import (
     BINARY,
     BORROWED,
     CASTS,
     COMPARISONS,
+    IN_PLACE,
     INDEXING,
     LINALG,
     METHODS,
@@ -34,6 +36,7 @@ from standin_tables import (
 )
 
 from tinyvae.backend import Backend, register
+from tinyvae.backend.cupy_capture import Streams
 
 Function = Callable[..., Any]
 
@@ -85,6 +88,7 @@ def protected(*arrays: DeviceArray) -> Iterator[None]:
 
 
 def _sync(name: str) -> None:
+    graphs.refuse(f"{name} waits for the device")
     for record in (SYNCS, *_records):
         record.append(name)
 
@@ -92,13 +96,14 @@ def _sync(name: str) -> None:
 class DeviceArray:
     """An array that only the functions of `xp`, and its own methods, can reach."""
 
-    __slots__ = ("_host",)
+    __slots__ = ("_host", "_memory")
     __array_ufunc__ = None  # makes NumPy's ufuncs and operators refuse it
     __hash__ = None  # type: ignore[assignment]
-    T = property(lambda self: DeviceArray(self._host.T))
+    T = property(lambda self: DeviceArray(self._host.T, self._memory))
 
-    def __init__(self, host: np.ndarray) -> None:
+    def __init__(self, host: np.ndarray, memory: graphs.Memory | None = None) -> None:
         self._host = host
+        self._memory = memory or graphs.get_allocator()(host.nbytes)
         for record in _made:
             record.append(str(host.dtype))
 
@@ -197,7 +202,8 @@ def _on_device(name: str, result: Any, operands: list[DeviceArray], explicit: bo
     array = np.asarray(result)
     if not explicit:
         _refuse_promotion(name, operands, array)
-    return DeviceArray(array)
+    of = (operand for operand in operands if np.may_share_memory(array, operand._host))
+    return DeviceArray(array, next((operand._memory for operand in of), None))
 
 
 def _refuse_promotion(name: str, operands: list[DeviceArray], *results: np.ndarray) -> None:
@@ -222,14 +228,34 @@ def _call(name: str, function: Function, args: tuple[Any, ...], kwargs: dict[str
     host_kwargs = {key: _on_host(name, value, operands) for key, value in kwargs.items()}
     if name not in CASTS:
         _refuse_promotion(name, operands)
-    try:
+
+    def act() -> Any:
         with np.errstate(all="ignore"):  # a GPU overflows without a word
-            result = function(*host_args, **host_kwargs)
+            return function(*host_args, **host_kwargs)
+
+    try:
+        if graphs.captured() and (name in IN_PLACE or kwargs.get("out") is not None):
+            graphs.captured().add(act, [operand._memory for operand in operands])
+            return kwargs.get("out")
+        result = act()
     except IndexError as error:
         if name in INDEXING and "out of bounds" in str(error) and _picks(args[1]):
             raise OutOfRangeError(f"{name}: {error}; a GPU wraps it in silence") from error
         raise
-    return _on_device(name, result, operands, explicit=name in CASTS or "dtype" in kwargs)
+    if name in ("asarray", "array") and not operands:
+        graphs.refuse(f"{name} copies from the host")
+    made = _on_device(name, result, operands, explicit=name in CASTS or "dtype" in kwargs)
+    if graphs.captured() and all(made._memory is not operand._memory for operand in operands):
+        _write_down(act, made, operands)
+    return made
+
+
+def _write_down(act: Function, made: DeviceArray, operands: list[DeviceArray]) -> None:
+    """Under capture a call makes an array of rubbish, which a launch fills."""
+    made._host = host = np.array(made._host)
+    host.fill(np.nan if host.dtype.kind == "f" else 0)
+    memory = [array._memory for array in (made, *operands)]
+    graphs.captured().add(lambda: np.copyto(host, act()), memory)
 
 
 def _function(name: str, function: Function, of_an_array: bool = False) -> Any:
@@ -308,6 +334,7 @@ xp = _namespace()
 
 
 def from_host(value: Any) -> DeviceArray:
+    graphs.refuse("a copy from the host")
     CALLS["from_host"] += 1
     host = np.array(value)
     if host.dtype.kind not in "biuf":
@@ -328,7 +355,18 @@ def synchronize() -> None:
 
 def load() -> Backend:
     """The stand-in as a backend, without kernels."""
-    return Backend("standin", xp, DeviceArray, from_host, to_host, synchronize)
+    streams = Streams(Namespace("cupy", cuda=graphs, asarray=from_host))
+    return Backend(
+        "standin",
+        xp,
+        DeviceArray,
+        streams.from_host,
+        to_host,
+        synchronize,
+        recording=streams.recording,
+        aside=streams.aside,
+        join=streams.join,
+    )
 
 
 register("standin", load)

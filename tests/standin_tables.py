@@ -48,3 +48,4 @@ WAIT_FOR_A_SIZE = set("nonzero flatnonzero argwhere unique".split())
 INDEXING = set("__getitem__ __setitem__ add.at take take_along_axis".split())
 NOT_IN_CUPY = set("where initial subok like signature".split())
 NOT_IN_CUPY_FOR = {"einsum": {"out"}, "clip": {"min", "max"}, "reshape": {"shape"}}
+IN_PLACE = set("__setitem__ add.at copyto fill".split())

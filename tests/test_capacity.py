@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,6 +20,7 @@ import tinyvae as tv
 from tinyvae import pictures
 from tinyvae.autograd import Tensor
 from tinyvae.backend import Backend, base, cupy_backend
+from tinyvae.backend.cupy_capture import Capture
 from tinyvae.capacity import VECTORS, largest_batch
 from tinyvae.config import Config
 from tinyvae.console import Display
@@ -51,8 +53,8 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     sizes: list[int] = []
     make = standin.DeviceArray.__init__
 
-    def note(self: Any, host: np.ndarray) -> None:
-        make(self, host)
+    def note(self: Any, host: np.ndarray, *memory: Any) -> None:
+        make(self, host, *memory)
         if host.base is None or host.base.size == host.size + cuda_on_host.GUARD:
             sizes.append(host.nbytes)
 
@@ -62,15 +64,13 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
 
 def step_bytes(model: tv.VAE, batch: int, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Of all arrays of one training step, its pixels and noise among them."""
-    optimiser, backend = tv.Adam(model.parameters()), model.backend
-    rng, pixels = np.random.default_rng(0), int(np.prod(model.image_shape))
+    """Of all arrays of a loss and its gradients, pixels and noise among them."""
+    rng, backend, pixels = np.random.default_rng(0), model.backend, math.prod(model.image_shape)
     images = rng.random((batch, pixels)).astype("float32")
     noise = rng.standard_normal((batch, model.latent)).astype("float32")
     with counted(monkeypatch) as sizes:
         x = Tensor.wrap(backend.from_host(images))
         elbo_terms(model, x, backend.from_host(noise), 1.0, 0.0).loss.backward()
-        optimiser.step()
     return sum(sizes)
 
 
@@ -93,7 +93,6 @@ def test_what_is_held_beside_the_step_makes_the_batch_smaller() -> None:
     parameters = sum(p.size for p in model.parameters())
     image = 4 * (4 * 784 + 9 * 400 + 24 * 20)
     assert largest_batch(model, GB) == (int(0.9 * GB) - 4 * VECTORS * parameters) // image
-    assert largest_batch(model, GB, images=100 * image) == largest_batch(model, GB) - 100
     half = largest_batch(model, GB // 2)
     assert largest_batch(model, 1000) == 0
     assert largest_batch(model.to(dtype="float64"), GB) == half
@@ -102,14 +101,26 @@ def test_what_is_held_beside_the_step_makes_the_batch_smaller() -> None:
 def test_a_model_that_the_gpu_has_no_room_for_is_refused_before_it_is_made(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    as_device(monkeypatch, base.get("standin"), memory=lambda: (GB, 8 * GB))
-    config = Config(hidden=(40_000,))
-    with tv.use("standin"), pytest.raises(OptionError, match=r"2 GB, and its GPU can give 1 GB: "):
+    as_device(monkeypatch, base.get("standin"), free_memory=lambda: float(GB))
+    config = Config(hidden=(20_000,))
+    with tv.use("standin"), pytest.raises(OptionError, match=r"2 GB, and its GPU has free 1 GB: "):
         config.model((28, 28))
     Config(hidden=(200,)).model((28, 28))
 
 
 # When it runs out
+
+
+def test_a_graph_that_there_is_no_memory_for_gives_way_to_steps_that_are_taped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OutOfMemoryError(512, 0)
+
+    replayed = train(tmp_path / "replayed")
+    monkeypatch.setattr(Capture, "_hold", full)
+    as_device(monkeypatch, base.get("standin"))
+    assert train(tmp_path / "taped") == replayed
 
 
 class runs_out:  # noqa: N801 - reads as an event
@@ -141,14 +152,14 @@ def test_fit_says_how_large_a_batch_fits_and_goes_on_from_a_whole_checkpoint(
 ) -> None:
     whole = train(tmp_path / "whole")
     image = 4 * (4 * 12 + 9 * 6 + 24 * 2)
-    held = 4 * VECTORS * sum(p.size for p in tv.VAE((3, 4), 2, (6,)).parameters()) + IMAGES.size
-    free = int((held + 3 * image) / 0.9) + 10
-    as_device(monkeypatch, base.get("standin"), memory=lambda: (free, 8 * GB))
+    copies = 4 * VECTORS * sum(p.size for p in tv.VAE((3, 4), 2, (6,)).parameters())
+    free = (copies + 3 * image) / 0.9 + 10
+    as_device(monkeypatch, base.get("standin"), free_memory=lambda: free)
     with pytest.raises(BackendError) as caught:
         train(tmp_path / "broken", callbacks=[runs_out(error)])
     assert str(caught.value) == (
-        "the device ran out of memory at a batch of 8: of its 8.0 GB 0.0 are there for this "
-        "training; a batch of 3 should fit. The last checkpoint is whole"
+        "the device ran out of memory at a batch of 8: before the first step it had 0.0 GB free; "
+        "a batch of 3 should fit. The last checkpoint is whole"
     )
     assert caught.value.__cause__ is error
     assert train(tmp_path / "broken", resume=True) == whole
@@ -161,7 +172,7 @@ def test_fit_says_how_large_a_batch_fits_and_goes_on_from_a_whole_checkpoint(
 def test_the_batch_that_is_named_is_smaller_than_the_one_that_failed(
     free: int, mend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    as_device(monkeypatch, base.get("standin"), memory=lambda: (free, 8 * GB))
+    as_device(monkeypatch, base.get("standin"), free_memory=lambda: free)
     with pytest.raises(BackendError, match=mend):
         train(tmp_path / "file", callbacks=[runs_out(OutOfMemoryError(512, 0))])
 
@@ -171,7 +182,7 @@ def test_other_errors_and_those_of_the_host_pass_as_they_are(
 ) -> None:
     with pytest.raises(MemoryError):
         train(tmp_path / "host", callbacks=[runs_out(MemoryError())])
-    as_device(monkeypatch, base.get("standin"), memory=lambda: (GB, GB))
+    as_device(monkeypatch, base.get("standin"), free_memory=lambda: float(GB))
     with pytest.raises(ZeroDivisionError):
         train(tmp_path / "device", callbacks=[runs_out(ZeroDivisionError())])
 
@@ -181,7 +192,7 @@ def test_the_command_line_says_it_without_a_traceback_and_the_run_goes_on(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(pictures, "every", lambda *_: iter(()))
-    as_device(monkeypatch, base.get("standin"), memory=lambda: (2 * GB, 8 * GB))
+    as_device(monkeypatch, base.get("standin"), free_memory=lambda: float(2 * GB))
     options = ("--data", write_images(), *SMALL, "--backend", "standin", "--out", "run")
     with monkeypatch.context() as patch:
         full = runs_out(OutOfMemoryError(512, 0))
@@ -190,5 +201,5 @@ def test_the_command_line_says_it_without_a_traceback_and_the_run_goes_on(
     assert failed.code == 1
     assert "Traceback" not in failed.err
     assert "ran out of memory at a batch of 8" in failed.err
-    assert "2.0 are there for this training; a batch of 4 should fit" in failed.err
+    assert "it had 2.0 GB free; a batch of 4 should fit" in failed.err
     assert tinyvae("train", "--resume", "--out", "run").code == 0

@@ -32,7 +32,10 @@ def assert_same_weights(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> N
 
 
 class Spy:
-    """What the steps of a run get: the images (in bytes), the noise and the weight of the KL."""
+    """What the steps of a run get: the images (in bytes), the noise and the weight of the KL.
+
+    It sees the steps that take their batches from the host: ``resident=False``.
+    """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.rows: list[np.ndarray] = []
@@ -78,7 +81,7 @@ def test_each_image_is_used_once_an_epoch_in_an_order_of_its_own(
     backend: Backend, spy: Spy
 ) -> None:
     images = np.arange(22, dtype=np.uint8)[:, None, None] * np.ones((3, 4), dtype=np.uint8)
-    fit(small_model(), images, epochs=3, batch=8)
+    fit(small_model(), images, epochs=3, batch=8, resident=False)
     assert [len(rows) for rows in spy.rows] == [8, 8, 6] * 3
     assert all((rows == rows[:, :1]).all() for rows in spy.rows)
     orders = [tuple(rows[:, 0].tolist()) for rows in spy.epochs(3)]
@@ -87,14 +90,14 @@ def test_each_image_is_used_once_an_epoch_in_an_order_of_its_own(
 
 
 def test_every_step_has_noise_of_its_own(backend: Backend, spy: Spy) -> None:
-    fit(small_model(), IMAGES, epochs=2, batch=8)
+    fit(small_model(), IMAGES, epochs=2, batch=8, resident=False)
     noise = np.concatenate(spy.noise)
     assert noise.shape == (44, 3)
     assert len(np.unique(noise)) == noise.size
 
 
 def test_grey_pixels_are_used_as_they_are(backend: Backend, spy: Spy) -> None:
-    fit(small_model(), IMAGES, epochs=1, batch=8)
+    fit(small_model(), IMAGES, epochs=1, batch=8, resident=False)
     assert sorted(spy.epochs(3)[0].tolist()) == sorted(IMAGES.reshape(22, 12).tolist())
 
 
@@ -104,7 +107,7 @@ def test_static_pixels_are_drawn_once_and_dynamic_ones_anew_each_epoch(
     drawn = {}
     for binarise in ("static", "dynamic"):
         spy.rows.clear()
-        fit(small_model(), IMAGES, epochs=2, batch=8, binarise=binarise)
+        fit(small_model(), IMAGES, epochs=2, batch=8, binarise=binarise, resident=False)
         assert {0, 255} == set(np.unique(np.concatenate(spy.rows)).tolist())
         drawn[binarise] = [sorted(rows.tolist()) for rows in spy.epochs(3)]
     assert drawn["static"][0] == drawn["static"][1]
@@ -112,7 +115,14 @@ def test_static_pixels_are_drawn_once_and_dynamic_ones_anew_each_epoch(
 
 
 def test_dynamic_pixels_do_not_repeat_even_for_equal_images(backend: Backend, spy: Spy) -> None:
-    fit(small_model(), np.stack([IMAGES[0]] * 22), epochs=2, batch=8, binarise="dynamic")
+    fit(
+        small_model(),
+        np.stack([IMAGES[0]] * 22),
+        epochs=2,
+        batch=8,
+        binarise="dynamic",
+        resident=False,
+    )
     first, second = (rows.tolist() for rows in spy.epochs(3))
     assert first != second
 
@@ -120,7 +130,14 @@ def test_dynamic_pixels_do_not_repeat_even_for_equal_images(backend: Backend, sp
 @pytest.mark.parametrize("kind", ["uint8", "float32"])
 def test_dynamic_pixels_have_their_grey_values_on_average(spy: Spy, kind: str) -> None:
     image = IMAGES[0] if kind == "uint8" else (IMAGES[0] / 255).astype("float32")
-    fit(small_model(), np.stack([image] * 500), epochs=8, batch=100, binarise="dynamic")
+    fit(
+        small_model(),
+        np.stack([image] * 500),
+        epochs=8,
+        batch=100,
+        binarise="dynamic",
+        resident=False,
+    )
     mean, p = np.concatenate(spy.rows).mean(axis=0) / 255, IMAGES[0].reshape(-1) / 255
     assert (abs(mean - p) <= 5 * np.sqrt(p * (1 - p) / 4000)).all()
 
@@ -169,7 +186,7 @@ def test_the_training_loss_is_the_average_over_images_with_weight_1_on_the_kl(
 
 
 def test_the_weight_of_the_kl_rises_in_equal_stairs(backend: Backend, spy: Spy) -> None:
-    history = fit(small_model(), IMAGES, epochs=5, batch=11, beta=2.0, warm_up=4)
+    history = fit(small_model(), IMAGES, epochs=5, batch=11, beta=2.0, warm_up=4, resident=False)
     assert [row["beta"] for row in history] == [0.5, 1.0, 1.5, 2.0, 2.0]
     assert spy.beta == [0.5, 0.5, 1.0, 1.0, 1.5, 1.5, 2.0, 2.0, 2.0, 2.0]
 

@@ -9,7 +9,6 @@ from itertools import pairwise
 from typing import Any
 
 from tinyvae.backend import best, get
-from tinyvae.capacity import VECTORS
 from tinyvae.data import Dataset, load
 from tinyvae.data.dataset import Binarise
 from tinyvae.errors import OptionError
@@ -106,14 +105,12 @@ class Config:
             To train it would take more memory than the machine, or its GPU, has.
         """
         count = self.parameters(image_shape)
-        memories = [("this machine has", BYTES, _memory())]
-        if device := get().memory:
-            memories.append(("its GPU can give", 4 * VECTORS, device()[0]))
-        for whose, each, there in memories:
-            if count * each > there:
+        memories = {"this machine has": _memory(), "its GPU has free": get().free_memory()}
+        for whose, there in memories.items():
+            if count * BYTES > there:
                 raise OptionError(
                     f"a model with latent = {self.latent} and hidden = {self.hidden} has "
-                    f"{count:,} parameters; to train it takes about {count * each / 2**30:,.0f} "
+                    f"{count:,} parameters; to train it takes about {count * BYTES / 2**30:,.0f} "
                     f"GB, and {whose} {there / 2**30:,.0f} GB: choose smaller sizes"
                 )
         return VAE(image_shape, self.latent, self.hidden, seed=self.seed)

@@ -276,18 +276,35 @@ class FlatParameters:
                     "one kind: move the module with .to(...)"
                 )
         xp, size = first.backend.xp, sum(p.size for p in self.parameters)
-        self.values = xp.zeros(size, dtype=first.dtype)
-        self.exchanged = xp.zeros(size + RIDERS, dtype=first.dtype)
-        self.gradients, self.riders = self.exchanged[:size], self.exchanged[size:]
-        self._views, end = [], 0
-        for parameter in self.parameters:
-            start, end = end, end + parameter.size
-            values, gradient = (
-                v[start:end].reshape(parameter.shape) for v in (self.values, self.gradients)
-            )
-            values[...] = parameter.array
-            parameter.place(values, gradient)
-            self._views.append(values)
+        values = xp.zeros(size, dtype=first.dtype)
+        for parameter, view in zip(self.parameters, self._split(values), strict=True):
+            view[...] = parameter.array
+        self._place(values, xp.zeros(size + RIDERS, dtype=first.dtype))
+
+    def _place(self, values: Array, exchanged: Array) -> None:
+        self.values, self.exchanged = values, exchanged
+        self.gradients, self.riders = exchanged[: len(values)], exchanged[len(values) :]
+        self._views = self._split(values)
+        for parameter, *views in zip(
+            self.parameters, self._views, self._split(self.gradients), strict=True
+        ):
+            parameter.place(*views)
+
+    def _split(self, vector: Array) -> list[Array]:
+        """For each parameter its part of the vector, in its shape."""
+        ends = [*itertools.accumulate(p.size for p in self.parameters)]
+        parts = zip(self.parameters, [0, *ends], ends, strict=False)
+        return [vector[start:end].reshape(p.shape) for p, start, end in parts]
+
+    @contextmanager
+    def seen_as(self, watch: Callable[[Array], Array]) -> Iterator[None]:
+        """Within the block all vectors are what ``watch`` makes of them."""
+        plain = self.values, self.exchanged
+        self._place(*map(watch, plain))
+        try:
+            yield
+        finally:
+            self._place(*plain)
 
     def gather(self) -> Array:
         """The gradient vector, with zeros for parameters that the loss does not depend on."""

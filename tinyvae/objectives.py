@@ -81,7 +81,11 @@ def negative_elbo(
 
 
 def elbo_terms(
-    model: EncoderDecoder, x: Tensor, noise: Array, beta: float = 1.0, free_bits: float = 0.0
+    model: EncoderDecoder,
+    x: Tensor,
+    noise: Array,
+    beta: float | Tensor = 1.0,
+    free_bits: float = 0.0,
 ) -> Terms:
     """`negative_elbo` of pixels that are known to lie in [0, 1]."""
     mean, log_variance = model.encode(x)  # (B, K)

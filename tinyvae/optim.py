@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 from tinyvae.autograd import Tensor
@@ -14,15 +15,20 @@ from tinyvae.nn import FlatParameters
 Schedule: TypeAlias = Callable[[int], float]
 """A learning rate for each step, counted from 1."""
 
+Constants: TypeAlias = Any
+"""A tuple of numbers, or an array with as many."""
 
-# The rules: p the parameters, g the gradient, both (P,); everything is changed in place.
+
+# The rules: p the parameters, g the gradient, both (P,); everything is changed in place. What
+# changes from step to step, the constants, are Python's numbers, or an array of the same dtype
+# beside the others, where a step that was recorded finds those of its turn.
 
 
-def sgd(p: Array, g: Array, velocity: Array, *, rate: float, momentum: float) -> None:
-    """v = momentum v + g;  p = p - rate v."""
+def sgd(p: Array, g: Array, velocity: Array, constants: Constants, *, momentum: float) -> None:
+    """v = momentum v + g;  p = p - rate v; the rate is all that ``constants`` holds."""
     velocity *= momentum
     velocity += g
-    p -= rate * velocity
+    p -= constants[0] * velocity
 
 
 def adam(
@@ -30,39 +36,53 @@ def adam(
     g: Array,
     first: Array,
     second: Array,
+    constants: Constants,
     *,
-    rate: float,
     beta1: float,
     beta2: float,
-    epsilon: float,
     decay: float,
-    t: int,
 ) -> None:
     """One step of Adam (Kingma and Ba, 2015), with decoupled decay (Loshchilov and Hutter, 2019).
 
     ``first`` and ``second`` are the discounted sums of g and g^2. Adam's averages of step t
     are m = first (1 - beta1) / (1 - beta1^t), v = second (1 - beta2) / (1 - beta2^t), and
 
-        p = p - rate decay p - rate m / (sqrt(v) + epsilon).
+        p = p - rate decay p - rate m / (sqrt(v) + epsilon)
+          = p - shrink p - size first / (sqrt(second) + floor),
 
-    The constants are taken out of the fraction, which saves passes over memory.
+    where ``size``, ``floor`` and ``shrink`` are the ``constants``, which `adam_constants` tells:
+    that saves passes over memory.
     """
     first *= beta1
     first += g
     second *= beta2
     second += g * g
+    size, floor, shrink = constants[0], constants[1], constants[2]
+    if decay:
+        p -= shrink * p
+    p -= size * (first / (second**0.5 + floor))
+
+
+def adam_constants(
+    t: int, rate: float, *, beta1: float, beta2: float, epsilon: float, decay: float
+) -> tuple[float, float, float]:
+    """``size``, ``floor`` and ``shrink`` of `adam` in step ``t``, counted from 1.
+
+    >>> adam_constants(1, 0.5, beta1=0.5, beta2=0.75, epsilon=1.0, decay=0.25)
+    (0.5, 1.0, 0.125)
+    """
     to_m = (1 - beta1) / (1 - beta1**t)
     to_sigma = math.sqrt((1 - beta2) / (1 - beta2**t))
-    if decay:
-        p -= (rate * decay) * p
-    p -= (rate * to_m / to_sigma) * (first / (second**0.5 + epsilon / to_sigma))
+    return rate * to_m / to_sigma, epsilon / to_sigma, rate * decay
 
 
-def rmsprop(p: Array, g: Array, second: Array, *, rate: float, rho: float, epsilon: float) -> None:
+def rmsprop(
+    p: Array, g: Array, second: Array, constants: Constants, *, rho: float, epsilon: float
+) -> None:
     """v = rho v + (1 - rho) g^2;  p = p - rate g / (sqrt(v) + epsilon) (Tieleman and Hinton)."""
     second *= rho
     second += (1 - rho) * g * g
-    p -= rate * g / (second**0.5 + epsilon)
+    p -= constants[0] * g / (second**0.5 + epsilon)
 
 
 class Optimiser:
@@ -94,18 +114,34 @@ class Optimiser:
 
     def step(self) -> None:
         """Move the parameters by the rule, along the gradients that `backward` has left."""
-        gradients = self.flat.gather()
         self.steps += 1
-        rate = self.learning_rate
-        self._sweep(
-            self.backend.kernel(self.rule.__name__, self.rule),
-            (self.flat.values, gradients, *self.state.values()),
-            float(rate(self.steps) if callable(rate) else rate),
-        )
+        self.move(self.constants(self.steps))
+
+    def constants(self, t: int) -> tuple[float, ...]:
+        """What the rule needs to know of step ``t``, counted from 1: the learning rate first."""
+        return (self._rate(t),)
+
+    def move(self, constants: Constants) -> None:
+        """What `step` does, with these `constants`."""
+        vectors = (self.flat.values, self.flat.gather(), *self.state.values())
+        rule = self.backend.kernel(self.rule.__name__, self.rule)
+        rule(*vectors, constants, **self.settings)
         self.flat.announce()
 
-    def _sweep(self, rule: Callable[..., None], vectors: tuple[Array, ...], rate: float) -> None:
-        rule(*vectors, rate=rate, **self.settings)
+    def _rate(self, t: int) -> float:
+        rate = self.learning_rate
+        return float(rate(t) if callable(rate) else rate)
+
+    @contextmanager
+    def seen_as(self, watch: Callable[[Array], Array]) -> Iterator[None]:
+        """Within the block all vectors are what ``watch`` makes of them, to be recorded."""
+        plain = self.state
+        with self.flat.seen_as(watch):
+            self.state = {name: watch(vector) for name, vector in plain.items()}
+            try:
+                yield
+            finally:
+                self.state = plain
 
     def zero_grad(self) -> None:
         """Forget the gradients, before the next backward pass."""
@@ -187,12 +223,13 @@ class Adam(Optimiser):
         beta2: float = 0.999,
         epsilon: float = 1e-8,
     ) -> None:
-        super().__init__(
-            parameters, learning_rate, beta1=beta1, beta2=beta2, epsilon=epsilon, decay=0.0
-        )
+        _checked({"epsilon": epsilon})
+        super().__init__(parameters, learning_rate, beta1=beta1, beta2=beta2, decay=0.0)
+        self.epsilon = epsilon
 
-    def _sweep(self, rule: Callable[..., None], vectors: tuple[Array, ...], rate: float) -> None:
-        rule(*vectors, rate=rate, t=self.steps, **self.settings)
+    def constants(self, t: int) -> tuple[float, ...]:
+        """Of `adam_constants`."""
+        return adam_constants(t, self._rate(t), epsilon=self.epsilon, **self.settings)
 
 
 class AdamW(Adam):

@@ -60,6 +60,12 @@ class RunState:
         """Set the parameters to those of the best epoch."""
         self._set({"parameters": self.best})
 
+    def is_finite(self) -> Array:
+        """Whether all that a step of the optimiser changes is: (1,), 1 or 0, on the device."""
+        xp = self.model.backend.xp
+        finite = [xp.isfinite(vector).all() for vector in self._vectors().values()]
+        return xp.stack(finite).all().astype("float64").reshape(1)
+
     def check_finite(self) -> None:
         """Raise NonFiniteError if a step of the optimiser has made a NaN or an infinity."""
         for parameter in self.optimiser.flat.parameters:

@@ -20,7 +20,7 @@ from tinyvae import __version__
 from tinyvae.autograd import Replay, Tensor, trace_non_finite
 from tinyvae.backend import Array
 from tinyvae.capacity import enough_memory
-from tinyvae.data.batches import batches
+from tinyvae.data.batches import batches, feeds
 from tinyvae.data.dataset import Split
 from tinyvae.errors import DataError, NonFiniteError, OptionError, ShapeError
 from tinyvae.evaluation.elbo import evaluate
@@ -29,6 +29,7 @@ from tinyvae.noise import Noise
 from tinyvae.objectives import Terms, elbo_terms
 from tinyvae.optim import clip_global_norm
 from tinyvae.parallel import Alone, Communicator
+from tinyvae.resident import Resident, tally
 from tinyvae.settings import Progress, Row, Settings
 from tinyvae.state import RunState, Snapshot, fingerprint
 
@@ -48,6 +49,7 @@ class Trainer:
         callbacks: Sequence[Callable[[Progress], object]] = (),
         checkpoint: Path | None = None,
         group: Communicator | None = None,
+        resident: bool | None = None,
     ) -> None:
         _check_data(model, train, valid, settings)
         self.group = (group or Alone()).on(model.backend)
@@ -62,6 +64,7 @@ class Trainer:
         self.state = RunState(model, settings.learning_rate)
         self.steps = math.ceil(len(train) / settings.batch)
         self._terms = Replay(self._loss, self.state.optimiser.flat.parameters)
+        self._sums, self._resident = self._on_device(resident)
         if self.group.size > 1:
             self._agree()
 
@@ -69,7 +72,7 @@ class Trainer:
 
     def run(self) -> list[Row]:
         """Train until the last epoch, or until it no longer helps."""
-        room = enough_memory(self.model, self.settings.batch, math.prod(self.train.images.shape))
+        room = enough_memory(self.model, self.settings.batch)
         with room, _ctrl_c() as asked, np.errstate(over="ignore", invalid="ignore"):
             self.asked = asked
             while self.state.epoch <= self.settings.epochs and not self.is_stale:
@@ -97,33 +100,71 @@ class Trainer:
             raise KeyboardInterrupt
 
     def _run_steps(self, asked: SimpleNamespace) -> None:
-        pending: list[Terms] = []
-        with closing(self._batches()) as made:
-            for x, noise in made:
-                pending.append(self.train_step(x, noise))
+        self._sums[...] = self.model.backend.from_host(np.array(self.state.sums))
+        with closing(self._resident_steps() if self._resident else self._steps()) as steps:
+            for _ in steps:
                 self.state.step += 1
                 self._tell(self.state.epoch, self.state.step)
                 last = self.state.step == self.steps
                 stop = asked.stop if self.group.size == 1 else self._agreed_to_stop(last)
                 if self.model.backend.host or last or stop:
-                    self._add_up(pending)
+                    self._fetch(whole=last or stop)
                 if stop and not last:
-                    self.state.check_finite()
                     self._save()
                     raise KeyboardInterrupt
 
+    def _steps(self) -> Generator[None]:
+        """Do the steps of this epoch that are not done yet, with batches from the host."""
+        turn = self.model.backend.xp.zeros(1, dtype="int64")
+        with closing(self._batches()) as made:
+            for x, noise in made:
+                terms = self.train_step(x, noise)
+                tally(terms.cross_entropy.array, terms.kl.array, self._sums, turn)
+                yield
+
+    def _resident_steps(self) -> Generator[None]:
+        """The same steps with images on the device."""
+        assert self._resident is not None
+        drawn = feeds(self.train, self.settings.batch, self.model.latent, **self._about_batches())
+        return self._resident.run(drawn, self.beta)
+
+    def _on_device(self, resident: bool | None) -> tuple[Array, Resident | None]:
+        """The sums of this epoch's losses, and the steps with images on the device, if wanted."""
+        settings, optimiser = self.settings, self.state.optimiser
+        backend = optimiser.backend
+        if resident is None:
+            stored = self.train.images.dtype.itemsize * self.train.pixels * len(self.train)
+            resident = not backend.host and stored < backend.free_memory() / 2
+        if not resident or self.group.size > 1:
+            return backend.xp.zeros(2, dtype="float64"), None
+
+        def loss(x: Array, noise: Array, beta: Tensor) -> Terms:
+            return self._loss(x, noise, beta if settings.warm_up else settings.beta, 1.0)
+
+        dynamic = settings.binarise == "dynamic"
+        made = Resident(
+            self.train, optimiser, loss, settings.batch, self.model.latent, settings.clip, dynamic
+        )
+        return made.desk.sums, made
+
+    def _about_batches(self) -> dict[str, Any]:
+        settings = self.settings
+        return {
+            "seed": settings.seed,
+            "epoch": self.state.epoch,
+            "done": self.state.step,
+            "dynamic": settings.binarise == "dynamic",
+            "dtype": self.model.dtype,
+        }
+
     def _batches(self) -> Generator[tuple[Tensor, Array]]:
         """The steps of this epoch that are not done yet: pixels (B, D) and noise (B, K)."""
-        settings, from_host = self.settings, self.model.backend.from_host
+        from_host = self.model.backend.from_host
         made = batches(
             self.train,
-            settings.batch,
+            self.settings.batch,
             self.model.latent,
-            seed=settings.seed,
-            epoch=self.state.epoch,
-            done=self.state.step,
-            dynamic=settings.binarise == "dynamic",
-            dtype=self.model.dtype,
+            **self._about_batches(),
             share=lambda count: self.group.share(count)[0],
         )
         with closing(made):
@@ -143,7 +184,7 @@ class Trainer:
         optimiser.step()
         return terms
 
-    def _loss(self, x: Array, noise: Array, beta: float, part: float) -> Terms:
+    def _loss(self, x: Array, noise: Array, beta: float | Tensor, part: float) -> Terms:
         terms = elbo_terms(self.model, Tensor.wrap(x), noise, beta, self.settings.free_bits)
         return terms if part == 1 else terms._replace(loss=terms.loss * part)
 
@@ -152,18 +193,22 @@ class Trainer:
         """The weight of the KL in this epoch."""
         return self.settings.beta * min(1.0, self.state.epoch / max(1, self.settings.warm_up))
 
-    def _add_up(self, pending: list[Terms]) -> None:
-        """Fetch what the steps left on the device, in their order, and see that it is finite."""
-        sums = self.state.sums
-        for terms in pending:
-            for k, part in enumerate((terms.cross_entropy, terms.kl)):
-                sums[k] += float(part.array.sum())
-        pending.clear()
+    def _fetch(self, whole: bool) -> None:
+        """What the steps have added up, and see that it is finite; ``whole``, that all is.
+
+        The device is waited for once.
+        """
+        backend, wanted = self.model.backend, self._sums
+        if whole:
+            wanted = backend.xp.concatenate([wanted, self.state.is_finite()])
+        *sums, finite = [*backend.to_host(wanted).tolist(), 1.0][:3]
+        self.state.sums = sums
         if not math.isfinite(sum(sums)):
             raise NonFiniteError("the loss is not finite")
+        if not finite:
+            self.state.check_finite()
 
     def _log(self) -> Row:
-        self.state.check_finite()
         bce, kl = (s / len(self.train) for s in self.state.sums)
         row: Row = {"epoch": self.state.epoch, "beta": self.beta}
         row |= {"train_loss": bce + kl, "train_bce": bce, "train_kl": kl}

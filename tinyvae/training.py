@@ -28,6 +28,7 @@ def fit(
     checkpoint: str | Path | None = None,
     resume: bool = False,
     parallel: str | None = None,
+    resident: bool | None = None,
     **settings: Any,
 ) -> list[Row]:
     """Train a VAE by Adam on the negative ELBO.
@@ -49,6 +50,10 @@ def fit(
         ``"mpi"`` where ``mpiexec`` started several processes that all come here: they share
         each batch, to the numbers of one process but for round-off, and rank 0 writes. One
         that raises ends the others, when it ends.
+    resident : bool, optional
+        Whether the images and all else that a step needs are kept in the memory of the device,
+        so that a step is recorded once and repeated as a whole. By default on a GPU where
+        they fit into half of what is free.
     epochs, batch : int
         Passes over the images, and images in one step (the last may be smaller).
     learning_rate : float
@@ -109,6 +114,7 @@ def fit(
             callbacks,
             path,
             group,
+            resident,
         )
         if resume:
             trainer.resume()

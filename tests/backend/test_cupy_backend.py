@@ -259,15 +259,14 @@ def test_a_model_on_another_device_is_not_trained(installed: Install) -> None:
         tv.fit(model, np.zeros((4, 2, 2), np.uint8), batch=2)
 
 
-def test_what_cupys_pool_holds_counts_as_free_up_to_its_limit(installed: Install) -> None:
+def test_what_cupys_pool_holds_unused_is_free_up_to_its_limit(installed: Install) -> None:
     cupy = installed(fake_cupy(free=3 * GB, total=8 * GB))
     backend = get("cupy")
-    assert backend.memory
-    assert backend.memory() == (3 * GB, 8 * GB)
-    cupy.pool.total_bytes = lambda: 2 * GB
-    assert backend.memory() == (5 * GB, 8 * GB)
+    assert backend.free_memory() == 3 * GB
+    cupy.pool.free_bytes, cupy.pool.used_bytes = lambda: 2 * GB, lambda: GB
+    assert backend.free_memory() == 5 * GB
     cupy.pool.get_limit = lambda: 4 * GB
-    assert backend.memory() == (4 * GB, 8 * GB)
+    assert backend.free_memory() == 3 * GB
 
 
 def test_the_device_is_described_by_its_name_memory_and_versions(installed: Install) -> None:

@@ -19,11 +19,12 @@ from tinyvae.backend import Backend, cupy_kernels, get
 from tinyvae.backend.base import compiled_kernels
 from tinyvae.backend.numpy_kernels import BLOCK
 from tinyvae.errors import ShapeError
+from tinyvae.optim import adam_constants
 
 LOSSES = ("bernoulli_cross_entropy", "kl_standard_normal")
 DTYPES = ("float32", "float64")
 Pullback = Callable[[Any], Any]
-OPTIONS = {"rate": 1e-2, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}
+BETAS = {"beta1": 0.9, "beta2": 0.999}
 HOST_THREADS = 8  # in a block, where the host runs a kernel: fewer than numbers in a row
 shapes = st.lists(st.integers(0, 9), min_size=1, max_size=3).map(tuple)
 
@@ -205,6 +206,11 @@ def test_shapes_that_would_broadcast_are_refused_as_by_the_reference(
             function(*arrays)
 
 
+def of_step(t: int, decay: float, dtype: str) -> np.ndarray:
+    """Adam's constants of step ``t``."""
+    return np.array(adam_constants(t, 1e-2, epsilon=1e-8, decay=decay, **BETAS), dtype)
+
+
 def five_steps_agree(backend: Backend, dtype: str, size: int, decay: float) -> None:
     rng = np.random.default_rng(size)
     theirs = [a.astype(dtype) for a in (rng.standard_normal(size), np.zeros(size), np.zeros(size))]
@@ -212,8 +218,11 @@ def five_steps_agree(backend: Backend, dtype: str, size: int, decay: float) -> N
     for t in range(1, 6):
         g = (rng.standard_normal(size) * rng.choice([0, 1e-12, 1, 1e12], size)).astype(dtype)
         given = backend.from_host(g.copy())
-        backend.kernels["adam"](ours[0], given, *ours[1:], t=t, decay=decay, **OPTIONS)
-        optim.adam(theirs[0], g, *theirs[1:], t=t, decay=decay, **OPTIONS)
+        constants = of_step(t, decay, dtype)
+        backend.kernels["adam"](
+            ours[0], given, *ours[1:], backend.from_host(constants), decay=decay, **BETAS
+        )
+        optim.adam(theirs[0], g, *theirs[1:], constants, decay=decay, **BETAS)
         np.testing.assert_array_equal(backend.to_host(given), g)
     for got, wanted in zip(map(backend.to_host, ours), theirs, strict=True):
         assert got.dtype == dtype
@@ -242,7 +251,8 @@ def test_five_steps_of_adam_are_those_of_the_reference_where_its_blocks_meet(
 def test_adam_changes_nothing_but_what_it_was_given(backend: Backend) -> None:
     whole = backend.from_host(np.ones(3000, "float32"))
     g, first, second = (backend.from_host(np.ones(1000, "float32")) for _ in range(3))
-    backend.kernels["adam"](whole[1000:2000], g, first, second, t=1, decay=0.0, **OPTIONS)
+    constants = backend.from_host(of_step(1, 0.0, "float32"))
+    backend.kernels["adam"](whole[1000:2000], g, first, second, constants, decay=0.0, **BETAS)
     host = backend.to_host(whole)
     assert (host[:1000] == 1).all()
     assert (host[2000:] == 1).all()

@@ -15,6 +15,7 @@ import pytest
 
 from tinyvae.backend import numpy_kernels
 from tinyvae.backend.numpy_kernels import BLOCK, KERNELS
+from tinyvae.optim import adam_constants
 
 RNG = np.random.default_rng(0)
 Give = Callable[[Any], Any]
@@ -70,12 +71,13 @@ def run_loss(name: str, give: Give) -> None:
 
 
 def run_adam(name: str, give: Give) -> None:
-    options = {"rate": 1e-2, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}
+    betas = {"beta1": 0.9, "beta2": 0.999}
     p, first, second = (give(np.zeros(BLOCK + 3)) for _ in range(3))
     for decay in (0.0, 0.1):
         for t in range(1, 4):
             g = give(RNG.standard_normal(BLOCK + 3))
-            KERNELS[name](p, g, first, second, t=t, decay=decay, **options)
+            constants = adam_constants(t, 1e-2, epsilon=1e-8, decay=decay, **betas)
+            KERNELS[name](p, g, first, second, give(constants), decay=decay, **betas)
     assert {a.dtype for a in (p, first, second)} == {np.dtype("float32")}
     assert (p != 0).any()
 

@@ -20,76 +20,81 @@ planted = partial(planted_in, ERRORS)
 CLIPPED = in_a_step(optim.clip_global_norm, loop, "clip_global_norm", clip=0.1)
 
 
-def summed(g: Array, m: Array, v: Array, settings: dict[str, Any]) -> tuple[float, float]:
-    """Adam's two sums brought up to date, and what makes averages of them."""
-    beta1, beta2, t = (settings[name] for name in ("beta1", "beta2", "t"))
-    m *= beta1
+def step_of(g: Array, m: Array, v: Array, c: Array, settings: dict[str, Any]) -> Array:
+    """Adam's two sums brought up to date, and how far the parameters are to move."""
+    m *= settings["beta1"]
     m += g
-    v *= beta2
+    v *= settings["beta2"]
     v += g * g
-    return (1 - beta1) / (1 - beta1**t), (1 - beta2) / (1 - beta2**t)
+    return c[0] * m / (v**0.5 + c[1])
 
 
 # The rule
 
 
 @planted(an_adam(), "NumPy operand", "a NumPy float64 does not mix")
-def bias_corrected_by_a_root_of_numpys(p: Array, g: Array, m: Array, v: Array, **s: Any) -> None:
-    to_m, to_v = summed(g, m, v, s)
-    p -= s["rate"] * to_m * m / (np.sqrt(to_v) * v**0.5 + s["epsilon"])
+def sums_with_a_root_of_numpys(p: Array, g: Array, m: Array, v: Array, c: Array, **s: Any) -> None:
+    step_of(g, m, v, c, s)
+    p -= c[0] * m / (np.sqrt(1.0) * v**0.5 + c[1])
 
 
 @planted(an_adam(), "float64", "float64.* cast with")
-def steps_counted_on_the_device(p: Array, g: Array, m: Array, v: Array, **s: Any) -> None:
-    t = namespace(p).asarray(s["t"])
-    to_m, to_v = summed(g, m, v, {**s, "t": t})
-    p -= s["rate"] * (to_m * m) / ((to_v * v) ** 0.5 + s["epsilon"])
+def constants_in_float64(p: Array, g: Array, m: Array, v: Array, c: Array, **s: Any) -> None:
+    optim.adam(p, g, m, v, namespace(p).asarray(c), **s)
 
 
 @planted(an_adam(), "float64", "float64.* cast with")
-def step_gathered_in_zeros(p: Array, g: Array, m: Array, v: Array, **s: Any) -> None:
-    to_m, to_v = summed(g, m, v, s)
+def step_gathered_in_zeros(p: Array, g: Array, m: Array, v: Array, c: Array, **s: Any) -> None:
     step = namespace(p).zeros(p.shape)
-    step += s["rate"] * to_m * m / ((to_v * v) ** 0.5 + s["epsilon"])
+    step += step_of(g, m, v, c, s)
     p -= step.astype(p.dtype)
 
 
 @planted(an_adam(), "wait", "waits: bool")
-def step_left_out_without_a_gradient(p: Array, g: Array, m: Array, v: Array, **s: Any) -> None:
+def step_left_out_without_a_gradient(
+    p: Array, g: Array, m: Array, v: Array, c: Array, **s: Any
+) -> None:
     if (g != 0).any():
-        optim.adam(p, g, m, v, **s)
+        optim.adam(p, g, m, v, c, **s)
 
 
 @planted(an_adam(), "NumPy call", "does not support ufuncs")
-def rule_by_the_kernel_for_numpy(p: Array, g: Array, m: Array, v: Array, **s: Any) -> None:
-    numpy_kernels.KERNELS["adam"](p, g, m, v, **s)
+def rule_by_the_kernel_for_numpy(
+    p: Array, g: Array, m: Array, v: Array, c: Array, **s: Any
+) -> None:
+    numpy_kernels.KERNELS["adam"](p, g, m, v, c, **s)
 
 
 @planted(an_adam(), "NumPy call", "does not support ufuncs")
-def parameters_moved_by_numpys_subtract(p: Array, g: Array, m: Array, v: Array, **s: Any) -> None:
-    to_m, to_v = summed(g, m, v, s)
-    np.subtract(p, s["rate"] * to_m * m / ((to_v * v) ** 0.5 + s["epsilon"]), out=p)
+def parameters_moved_by_numpys_subtract(
+    p: Array, g: Array, m: Array, v: Array, c: Array, **s: Any
+) -> None:
+    np.subtract(p, step_of(g, m, v, c, s), out=p)
 
 
 @planted(an_adam(), "NumPy operand", "a NumPy ndarray does not mix")
-def scratch_kept_on_the_host(p: Array, g: Array, m: Array, v: Array, **s: Any) -> None:
-    to_m, to_v = summed(g, m, v, s)
+def scratch_kept_on_the_host(p: Array, g: Array, m: Array, v: Array, c: Array, **s: Any) -> None:
+    step_of(g, m, v, c, s)
     scratch = np.empty(p.shape, "float32")
-    namespace(p).sqrt(to_v * v, out=scratch)
-    p -= s["rate"] * to_m * m / (scratch + s["epsilon"])
+    namespace(p).sqrt(v, out=scratch)
+    p -= c[0] * m / (scratch + c[1])
 
 
 @planted(an_adam(), "wait", "waits: boolean index")
-def only_what_has_a_gradient_is_moved(p: Array, g: Array, m: Array, v: Array, **s: Any) -> None:
-    to_m, to_v = summed(g, m, v, s)
+def only_what_has_a_gradient_is_moved(
+    p: Array, g: Array, m: Array, v: Array, c: Array, **s: Any
+) -> None:
+    step = step_of(g, m, v, c, s)
     used = v > 0
-    p[used] -= s["rate"] * to_m * m[used] / ((to_v * v[used]) ** 0.5 + s["epsilon"])
+    p[used] -= step[used]
 
 
 @planted(an_adam(), "implicit", "implicit conversion")
-def first_sum_written_to_the_host(p: Array, g: Array, m: Array, v: Array, **s: Any) -> None:
+def first_sum_written_to_the_host(
+    p: Array, g: Array, m: Array, v: Array, c: Array, **s: Any
+) -> None:
     kept = np.zeros(m.shape, "float32")
-    optim.adam(p, g, m, v, **s)
+    optim.adam(p, g, m, v, c, **s)
     kept[...] = m
 
 

@@ -265,9 +265,7 @@ def gaussian_log_likelihood(x: Array, mean: Array, log_variance: Array) -> Value
     """
     same_shape("gaussian_log_likelihood", x, mean)
     xp = namespace(x)
-    logs = (
-        log_variance if hasattr(log_variance, "dtype") else xp.asarray(log_variance, dtype=x.dtype)
-    )
+    logs = log_variance if hasattr(log_variance, "dtype") else xp.full((), log_variance, x.dtype)
     if (x + logs).shape != x.shape:
         raise ShapeError(f"log_variance of shape {logs.shape} does not fit into x of {x.shape}")
     r, precision = x - mean, xp.exp(-logs)

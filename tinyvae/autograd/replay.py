@@ -127,7 +127,7 @@ class Replay:
         for parameter in self.parameters:
             parameter.zero_grad()
         result = self.tape(*inputs)
-        if all(map(_agree, replayed, _copies(result, self.parameters))):
+        if all(map(agree, replayed, _copies(result, self.parameters))):
             return result
         self._plans[key] = None
         if plan.calls > 4:
@@ -154,14 +154,21 @@ class Plan:
         for parameter, values, gradient in self.places:
             parameter.place(watch(values), watch(gradient))
         try:
+            inputs = [watch(x) if _is_array(x) else x for x in self.inputs]
+            if not recording.executes:
+                tape(*inputs)  # compiles what it needs
+                for parameter, *_ in self.places:
+                    parameter.zero_grad()
             with recording:
-                result = tape(*(watch(x) if _is_array(x) else x for x in self.inputs))
+                result = tape(*inputs)
             self.reached = [p for p, *_ in self.places if p.grad is not None]
         finally:
             for parameter, values, gradient in self.places:
                 parameter.place(values, gradient)
         self.result = _plain(result)
         self.again = recording.finish([part.array for part in parts(self.result)])
+        if not recording.executes:
+            self.again()
         self._mark()
         return self.result
 
@@ -213,11 +220,12 @@ def _plain(result: Result) -> Result:
 
 
 def _copies(result: Result, parameters: Sequence[Tensor]) -> list[Array | None]:
+    """Of the results and the gradients, on the host."""
     arrays = [part.array for part in parts(result)] + [p.grad for p in parameters]
-    return [None if array is None else array.copy() for array in arrays]
+    return [None if x is None else backends.of(x).to_host(x.copy()) for x in arrays]
 
 
-def _agree(a: Array | None, b: Array | None) -> bool:
+def agree(a: Array | None, b: Array | None) -> bool:
     """Whether they are alike but for round-off; mostly they are alike to the last bit."""
     if a is None or b is None:
         return a is b

@@ -344,7 +344,7 @@ def _own_copy(data: Any, dtype: str | None) -> Array:
     if data is None:
         raise DtypeError("a Tensor is made of numbers, not of None")
     if not hasattr(data, "dtype"):
-        return backends.get().xp.asarray(data, dtype=dtype or "float32")
+        return backends.get().asarray(data, dtype or "float32")
     if str(data.dtype) not in FLOATS and dtype is None:
         raise DtypeError(
             f"an array of {data.dtype} has no gradient; a Tensor takes float32 or float64: "
@@ -385,14 +385,20 @@ def backward(root: Tensor, upstream: Operand = None) -> None:
             pending[x] = pending[x] + got if x in pending else got
             if uses[x] == 0:
                 ready.append(x)
+    root.backend.join()
 
 
 def _pull_to_leaf(node: Node, leaf: Tensor, pullback: Any, upstream: Array) -> None:
-    """Write the gradient straight into the leaf's buffer where the op can, else add it there."""
+    """Write the gradient straight into the leaf's buffer where the op can, else add it there.
+
+    No other gradient rests on a leaf's, so that it may be worked out beside them.
+    """
     if node.in_place and not leaf._has_grad:
-        _pulled(node, leaf, pullback, upstream, out=leaf.buffer())
+        with leaf.backend.aside():
+            _pulled(node, leaf, pullback, upstream, out=leaf.buffer())
         leaf._has_grad = True
     else:
+        leaf.backend.join()
         _accumulate(leaf, _pulled(node, leaf, pullback, upstream))
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
@@ -44,14 +46,17 @@ class Backend:
         Whether an op takes in arrays of the host beside its own, instead of refusing to mix.
     kernels : mapping of str to callable
         One-pass versions of ops, by the op's name; each is held to its reference by a test.
-    recording : type, optional
-        What writes down the calls on its arrays so that they can be repeated.
+    recording : callable, optional
+        Makes what writes down the work on its arrays so that it can be repeated.
+    free_memory : callable
+        The bytes of its memory that are free; infinity where nobody counts.
+    aside, join : callable
+        A context whose work need not be done before what follows it is begun; and the end of
+        that: what comes after waits for it.
     precisions : tuple of str
         What its matrix products of float32 can be computed in; see `use`.
     check : callable
         Refuses an array of its type that is on another device than the current one.
-    memory : callable, optional
-        The bytes that its arrays can still have, and all of the device; None on the host.
     is_full : callable
         Whether an exception says that the device has no memory left.
     about : callable
@@ -68,9 +73,11 @@ class Backend:
     adopts_host: bool = False
     kernels: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     recording: Callable[[], Any] | None = None
+    free_memory: Callable[[], float] = lambda: math.inf
+    aside: Callable[[], AbstractContextManager[None]] = nullcontext
+    join: Callable[[], None] = lambda: None
     precisions: tuple[str, ...] = ("float32",)
     check: Callable[[Array], None] = lambda _: None
-    memory: Callable[[], tuple[int, int]] | None = None
     is_full: Callable[[BaseException], bool] = lambda _: False
     about: Callable[[], list[str]] = list
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from tinyvae.backend import cupy_kernels
 from tinyvae.backend.base import PRECISIONS, Array, Backend
+from tinyvae.backend.cupy_capture import Streams
 from tinyvae.errors import BackendError
 
 PACKAGES = ("cupy", "cupy-cuda11x", "cupy-cuda12x", "cupy-cuda13x")
@@ -30,17 +31,21 @@ def load() -> Backend:
     cupy = _imported()
     _find_device(cupy)
     _try_out(cupy)
+    streams = Streams(cupy)
     return Backend(
         "cupy",
         cupy,
         cupy.ndarray,
-        cupy.asarray,
+        streams.from_host,
         cupy.asnumpy,
         lambda: cupy.cuda.get_current_stream().synchronize(),
         kernels=cupy_kernels.load(cupy),
+        recording=streams.recording,
+        free_memory=lambda: _free_memory(cupy),
+        aside=streams.aside,
+        join=streams.join,
         precisions=PRECISIONS,
         check=lambda array: _check_device(cupy, array),
-        memory=lambda: _memory(cupy),
         is_full=is_full,
         about=lambda: _about(cupy),
     )
@@ -166,11 +171,12 @@ def _check_device(cupy: Any, array: Array) -> None:
         )
 
 
-def _memory(cupy: Any) -> tuple[int, int]:
-    """What CuPy's pool holds counts as free: sooner or later it is given back to it."""
+def _free_memory(cupy: Any) -> float:
+    """What no program has taken, and what CuPy has taken and nobody uses; up to CuPy's limit."""
     pool = cupy.get_default_memory_pool()
-    free, total = cupy.cuda.runtime.memGetInfo()
-    return min(free + pool.total_bytes(), pool.get_limit() or total), total
+    free = cupy.cuda.runtime.memGetInfo()[0] + pool.free_bytes()
+    limit = pool.get_limit()
+    return float(min(free, limit - pool.used_bytes()) if limit else free)
 
 
 def _room(cupy: Any) -> str:

@@ -129,21 +129,14 @@ def kl_standard_normal(mean: Array, log_variance: Array) -> tuple[Array, Any]:
 
 @exact
 def _adam(
-    p: Array,
-    g: Array,
-    first: Array,
-    second: Array,
-    beta1: Any,
-    beta2: Any,
-    rate: Any,
-    epsilon: Any,
-    decay: Any,
+    p: Array, g: Array, first: Array, second: Array, constants: Array, beta1: Any, beta2: Any
 ) -> None:
+    size, floor, shrink = constants[0], constants[1], constants[2]
     for k in range(p.shape[0]):
         m = beta1 * first[k] + g[k]
         v = beta2 * second[k] + g[k] * g[k]
         first[k], second[k] = m, v
-        p[k] = p[k] - decay * p[k] - rate * (m / (np.sqrt(v) + epsilon))
+        p[k] = p[k] - shrink * p[k] - size * (m / (np.sqrt(v) + floor))
 
 
 def adam(
@@ -151,19 +144,16 @@ def adam(
     g: Array,
     first: Array,
     second: Array,
+    constants: Any,
     *,
-    rate: float,
     beta1: float,
     beta2: float,
-    epsilon: float,
-    decay: float,
-    t: int,
+    decay: float,  # noqa: ARG001 - without it, the last of the constants is 0
 ) -> None:
     """Each parameter and its two sums are read once and written once."""
-    to_m = (1 - beta1) / (1 - beta1**t)
-    to_sigma = math.sqrt((1 - beta2) / (1 - beta2**t))
-    constants = (beta1, beta2, rate * to_m / to_sigma, epsilon / to_sigma, rate * decay)
-    _adam(p, g, first, second, *map(p.dtype.type, constants))
+    if isinstance(constants, tuple):
+        constants = np.array(constants, p.dtype)
+    perform(_adam, p, g, first, second, constants, *map(p.dtype.type, (beta1, beta2)))
 
 
 KERNELS: dict[str, Callable[..., Any]] = {

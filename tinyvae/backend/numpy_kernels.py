@@ -69,17 +69,14 @@ def adam(
     g: Array,
     first: Array,
     second: Array,
+    constants: Any,
     *,
-    rate: float,
     beta1: float,
     beta2: float,
-    epsilon: float,
     decay: float,
-    t: int,
 ) -> None:
     """Block by block, so that what one line has read the next one finds in the cache."""
-    to_m = (1 - beta1) / (1 - beta1**t)
-    to_sigma = math.sqrt((1 - beta2) / (1 - beta2**t))
+    size, floor, shrink = constants[0], constants[1], constants[2]
     for start in range(0, len(p), BLOCK):
         block = slice(start, start + BLOCK)
         p_, g_, m, v = p[block], g[block], first[block], second[block]
@@ -89,11 +86,11 @@ def adam(
         scratch = g_ * g_
         v += scratch
         if decay:
-            p_ -= np.multiply(p_, rate * decay, out=scratch)
+            p_ -= np.multiply(p_, shrink, out=scratch)
         np.sqrt(v, out=scratch)
-        scratch += epsilon / to_sigma
+        scratch += floor
         np.divide(m, scratch, out=scratch)
-        scratch *= rate * to_m / to_sigma
+        scratch *= size
         p_ -= scratch
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
 from typing import Any, Self
@@ -22,8 +23,18 @@ from tinyvae.errors import NotRecordableError
 _recording_now: ContextVar[bool] = ContextVar("recording now", default=False)
 
 
+@contextmanager
+def being_recorded() -> Iterator[None]:
+    """Within the block `refuse_to_record` refuses."""
+    token = _recording_now.set(True)
+    try:
+        yield
+    finally:
+        _recording_now.reset(token)
+
+
 def refuse_to_record(what: str) -> None:
-    """Raise NotRecordableError within a ``with`` block of a `Recording`."""
+    """Raise NotRecordableError where a computation is written down, to be repeated."""
     if _recording_now.get():
         raise NotRecordableError(
             f"a step that is replayed cannot go on {what}: give it to the loss"
@@ -42,17 +53,21 @@ class Recording:
     array([2., 2.])
     """
 
+    executes = True
+    """Whether its ``with`` block also does what is written down."""
+
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.is_open = True
         self._made: list[np.ndarray] = []
 
     def __enter__(self) -> Self:
-        self._token = _recording_now.set(True)
+        self._marked = being_recorded()
+        self._marked.__enter__()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        _recording_now.reset(self._token)
+        self._marked.__exit__(None, None, None)
         self.is_open = False
 
     def watch(self, array: np.ndarray) -> Watched:

@@ -18,6 +18,8 @@ SHUFFLED = 1 << 20  # rows that are shuffled at once
 END: Any = object()
 Item = TypeVar("Item")
 Batches: TypeAlias = "Generator[tuple[np.ndarray, np.ndarray]]"
+Feed: TypeAlias = "tuple[np.ndarray, np.ndarray | None, np.ndarray]"
+"""Of a step: rows (B,), what their pixels are drawn against, (B, D), and noise, (B, K)."""
 
 
 def batches(
@@ -71,32 +73,45 @@ def batches(
     >>> [pixels.shape for pixels, _ in batches(split, 2, 3, seed=0, epoch=1)]
     [(2, 4), (2, 4), (1, 4)]
     """
-    made = _made(split, size, latent, seed, str(epoch), done, dynamic, dtype, share)
+    fed = feeds(
+        split, size, latent, seed=seed, epoch=epoch, done=done, dynamic=dynamic, dtype=dtype
+    )
+    made = (_shared(split, feed, share, dtype) for feed in fed)
     return ahead(made) if isinstance(split.images, OnDisk) else made
 
 
-def _made(
+def feeds(
     split: Split,
     size: int,
     latent: int,
+    *,
     seed: int,
-    epoch: str,
-    done: int,
-    dynamic: bool,
-    dtype: str,
-    share: Callable[[int], slice],
-) -> Batches:
+    epoch: int,
+    done: int = 0,
+    dynamic: bool = False,
+    dtype: str = "float32",
+) -> Iterator[Feed]:
+    """What is drawn for the batches of one epoch; see `batches`. No image is read."""
     order, pixels, posterior = (
-        Noise(seed, name, epoch, backend="numpy") for name in ("shuffle", "pixels", "posterior")
+        Noise(seed, name, str(epoch), backend="numpy")
+        for name in ("shuffle", "pixels", "posterior")
     )
     for step, rows in enumerate(shuffled(len(split), size, order)):
         shape = (len(rows), split.pixels)
         drawn = draws(shape, split.images.dtype, pixels) if dynamic else None
         noise = posterior.normal((len(rows), latent), dtype)
         if step >= done:
-            mine = share(len(rows))
-            drawn = drawn if drawn is None else drawn[mine]
-            yield as_floats(split.stored(rows[mine]), drawn, dtype), noise[mine]
+            yield rows, drawn, noise
+
+
+def _shared(
+    split: Split, feed: Feed, share: Callable[[int], slice], dtype: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels and noise of the rows that are wanted."""
+    rows, drawn, noise = feed
+    mine = share(len(rows))
+    drawn = drawn if drawn is None else drawn[mine]
+    return as_floats(split.stored(rows[mine]), drawn, dtype), noise[mine]
 
 
 def shuffled(count: int, size: int, noise: Noise) -> Iterator[np.ndarray]:

@@ -87,13 +87,26 @@ def evaluate(
             x = Tensor.wrap(model.backend.from_host(rows))
             draws = noise.normal((len(rows), model.latent), model.dtype)
             terms = negative_elbo(model, x, draws)
-            parts = (terms.cross_entropy, terms.kl)
-            sums += [float(part.numpy().sum(dtype=np.float64)) for part in parts]
-            spread += len(rows) * kl_per_dimension(terms.mean, terms.log_variance).numpy()
-            moments = moments.joined_by(terms.mean.numpy())
+            *parts, means, divergences = _fetched(
+                terms.cross_entropy,
+                terms.kl,
+                terms.mean,
+                kl_per_dimension(terms.mean, terms.log_variance),
+            )
+            sums += [float(part.sum(dtype=np.float64)) for part in parts]
+            spread += len(rows) * divergences
+            moments = moments.joined_by(means)
     cross_entropy, kl = (sums / len(split)).tolist()
     active = int((moments.squares / len(split) > ACTIVE).sum())
     return Evaluation(cross_entropy, kl, (spread / len(split)).tolist(), active)
+
+
+def _fetched(*tensors: Tensor) -> list[np.ndarray]:
+    """Their values on the host, for which the device is waited for once."""
+    xp, ends = tensors[0].backend.xp, np.cumsum([tensor.size for tensor in tensors])
+    values = Tensor.wrap(xp.concatenate([tensor.array.reshape(-1) for tensor in tensors])).numpy()
+    parts = np.split(values, ends[:-1])
+    return [part.reshape(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
 
 
 @dataclass(frozen=True)

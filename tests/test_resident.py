@@ -1,0 +1,238 @@
+"""Steps on images in the memory of the device train as those with batches from the host do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import standin
+import standin_graphs as graphs
+
+import tinyvae as tv
+from tinyvae import resident
+from tinyvae.backend import Backend
+from tinyvae.data.dataset import Split
+from tinyvae.data.pixels import as_floats
+from tinyvae.objectives import Terms
+from tinyvae.resident import take_batch
+from tinyvae.settings import Progress, Settings
+from tinyvae.trainer import Trainer
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.integers(256, size=(22, 3, 4), dtype=np.uint8)
+FLOATS = RNG.random((22, 3, 4)).astype(np.float32)
+CHANGES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "dynamic": {"binarise": "dynamic"},
+    "static": {"binarise": "static"},
+    "clipped": {"clip": 0.1},
+    "warm-up": {"warm_up": 3, "beta": 2.0},
+    "free bits": {"free_bits": 0.3},
+    "early stop": {"patience": 1},
+    "one batch": {"batch": 22},
+    "all at once": {"clip": 0.1, "warm_up": 2, "free_bits": 0.1, "binarise": "dynamic"},
+}
+
+
+class OfLooks(tv.VAE):
+    """A model that looks at a value, and so cannot be recorded."""
+
+    def decode(self, z: tv.Tensor) -> tv.Tensor:
+        return super().decode(z * (1 if z.numpy().max() > -100 else 2))
+
+
+class OfCounts(tv.VAE):
+    """A model that is another one in every step, of which a recording knows nothing."""
+
+    count = 0
+
+    def decode(self, z: tv.Tensor) -> tv.Tensor:
+        self.count += 1
+        return super().decode(z * self.count)
+
+
+def model(kind: type[tv.VAE] = tv.VAE) -> tv.VAE:
+    return kind((3, 4), latent=3, hidden=(6,))
+
+
+def trained(images: Any, resident: bool, dtype: str = "float32", **settings: Any) -> list[Any]:
+    """The weights after a run, and its log."""
+    made = model().to(dtype=dtype)
+    given = {"epochs": 4, "batch": 8} | settings
+    history = tv.fit(made, images, IMAGES[:9], resident=resident, **given)
+    return [*weights_of(made), *(list(row.values())[:5] for row in history)]
+
+
+def trainer(kind: type[tv.VAE] = tv.VAE, **settings: Any) -> Trainer:
+    """One that is asked to keep its images on the device."""
+    given = Settings(**{"epochs": 4, "batch": 8} | settings)
+    return Trainer(model(kind), Split(IMAGES), None, given, resident=True)
+
+
+def weights_of(made: tv.VAE) -> list[np.ndarray]:
+    return list(made.state_dict().values())
+
+
+def assert_same(here: list[Any], there: list[Any]) -> None:
+    for one, other in zip(here, there, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("images", [IMAGES, FLOATS], ids=["bytes", "floats"])
+@pytest.mark.parametrize("changes", CHANGES)
+def test_a_run_ends_with_the_same_bits(backend: Backend, changes: str, images: np.ndarray) -> None:
+    assert_same(*(trained(images, where, **CHANGES[changes]) for where in (True, False)))
+
+
+def test_in_float64_too(backend: Backend) -> None:
+    assert_same(*(trained(IMAGES, where, "float64") for where in (True, False)))
+
+
+def test_an_epoch_may_be_of_many_blocks(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resident, "STEPS", 2)
+    dynamic = {"batch": 3, "binarise": "dynamic"}
+    assert_same(*(trained(IMAGES, where, **dynamic) for where in (True, False)))
+
+
+def test_images_on_disk_are_taken_to_the_device(backend: Backend, tmp_path: Path) -> None:
+    np.save(tmp_path / "images.npy", IMAGES)
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+    assert_same(trained(mapped, True), trained(IMAGES, False))
+
+
+def test_a_block_is_of_one_step_at_least_and_else_of_bounded_size(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resident, "BYTES", 8 * (8 + 3 * 4 + 12) * 2)
+    assert trainer(binarise="dynamic")._resident.steps == 2
+    monkeypatch.setattr(resident, "BYTES", 1)
+    assert trainer()._resident.steps == 1
+
+
+def test_python_runs_the_loss_in_the_first_steps_alone(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls, real = [], Trainer._loss
+
+    def loss(*arguments: Any) -> Terms:
+        calls.append(1)
+        return real(*arguments)
+
+    monkeypatch.setattr(Trainer, "_loss", loss)
+    run = trainer(epochs=6)  # of steps of 8, 8 and 6
+    run.run()
+    assert run._resident.is_recorded
+    assert len(calls) == 6  # of each size one as it stands, one to compare with, one written down
+
+
+def test_what_cannot_be_recorded_is_done_as_it_stands(backend: Backend) -> None:
+    run, other = trainer(OfLooks), model(OfLooks)
+    run.run()
+    tv.fit(other, IMAGES, epochs=4, batch=8, resident=False)
+    assert not run._resident.is_recorded
+    assert_same(weights_of(run.model), weights_of(other))
+
+
+def test_a_step_that_gives_other_numbers_when_repeated_is_done_as_it_stands(
+    backend: Backend,
+) -> None:
+    run = trainer(OfCounts)
+    run.run()
+    assert not run._resident.is_recorded
+    assert run.model.count > 12 + 4  # each step of the run, and the log of each epoch
+
+
+def test_gradients_and_versions_are_left_as_by_a_taped_step(backend: Backend) -> None:
+    run, seen = trainer(), []
+
+    def note(progress: Progress) -> None:
+        weight = run.model.encoder.layers[0].weight
+        seen.append((weight.version, float(abs(weight.backend.to_host(weight.grad)).sum())))
+
+    run.callbacks = [note]
+    run.run()
+    versions, sizes = zip(*(pair for k, pair in enumerate(seen) if k % 4 != 3), strict=True)
+    assert len(set(versions)) == len(versions) == 12
+    assert len(set(sizes)) == 12
+
+
+def test_an_interrupted_run_is_resumed_to_the_same_bits(backend: Backend, tmp_path: Path) -> None:
+    def stop(progress: Progress) -> None:
+        if (progress.epoch, progress.step, progress.row) == (3, 2, None):
+            raise_signal()
+
+    weights = []
+    for callbacks in ([], [stop]):
+        made, path = model(), tmp_path / f"{len(callbacks)}.safetensors"
+        about: dict[str, Any] = {"epochs": 5, "batch": 8, "checkpoint": path, "resident": True}
+        if callbacks:
+            with pytest.raises(KeyboardInterrupt):
+                tv.fit(made, IMAGES, callbacks=callbacks, **about)
+            made = model()
+        tv.fit(made, IMAGES, resume=bool(callbacks), **about)
+        weights.append(weights_of(made))
+    assert_same(*weights)
+
+
+def raise_signal() -> None:
+    import signal
+
+    signal.raise_signal(signal.SIGINT)
+
+
+def test_the_steps_of_an_epoch_wait_for_the_device_once_and_its_log_once() -> None:
+    after: list[tuple[int, bool, int]] = []
+    with tv.use("standin"):
+        run = trainer(epochs=5)
+        run.callbacks = [lambda at: after.append((at.step, at.row is None, len(standin.SYNCS)))]
+        run.run()
+    *_, before, first, second, third, end = after  # the last epoch, from the end of that before
+    assert [place[:2] for place in (first, second, third, end)] == [
+        (1, True), (2, True), (3, True), (3, False)
+    ]  # fmt: skip
+    assert before[2] == first[2] == second[2] == third[2]
+    assert standin.SYNCS[third[2] : end[2]] == ["to_host", "to_host"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("images", [IMAGES, FLOATS], ids=["bytes", "floats"])
+def test_a_batch_is_what_the_host_makes_of_the_images(
+    backend: Backend, images: np.ndarray, dtype: str
+) -> None:
+    stored = images.reshape(22, 12)
+    order, noise = RNG.permutation(22)[:20], RNG.standard_normal((20, 3)).astype(dtype)
+    drawn = RNG.permuted(stored.reshape(-1)).reshape(stored.shape)[:20]
+    constants = RNG.random((3, 3)).astype(dtype)
+    for draws in (None, drawn):
+        given = [x if x is None else backend.from_host(x) for x in (stored, order, draws)]
+        turn = backend.from_host(np.array([2]))
+        made = take_batch(
+            *given, backend.from_host(noise), backend.from_host(constants), turn, 4, 8
+        )
+        rows = slice(16, 20)
+        wanted = as_floats(stored[order[rows]], None if draws is None else draws[rows], dtype)
+        assert_same(list(map(backend.to_host, made)), [wanted, noise[rows], constants[2]])
+
+
+def test_a_branch_that_nothing_waits_for_is_an_error_and_so_is_one_read_too_early() -> None:
+    with tv.use("standin") as backend:
+        x = backend.from_host(np.arange(3.0))
+        for joined in (True, False):
+            capture = backend.recording()
+            y = None
+            with capture:
+                with backend.aside():
+                    y = x + 1
+                    y += 1
+                if joined:
+                    backend.join()
+                z = y * 2
+            again, found = capture.finish([z]), set()
+            for _ in range(50):
+                y[...] = float("nan")
+                again()
+                found.add(tuple(backend.to_host(z)))
+            assert (len(found) == 1) == joined
+    assert graphs.captured() is None

@@ -1,0 +1,123 @@
+"""A computation on CuPy's arrays, written down once as a CUDA graph and launched as a whole.
+
+What `tinyvae.backend.recording` is for NumPy. CUDA itself writes down what is asked of a stream,
+without doing it, so the code that is to be repeated runs as it stands. Not yet run on a GPU: the
+tests run it on a stand-in that keeps CUDA's rules of capture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, Self
+
+from tinyvae.backend.recording import being_recorded
+from tinyvae.errors import NotRecordableError, TinyvaeError
+
+
+class Streams:
+    """A stream that is captured, one for its branch, and one that never is.
+
+    They are made once and serve every capture, since CuPy keeps freed memory by the stream.
+    """
+
+    def __init__(self, cupy: Any) -> None:
+        self.cuda, self._asarray = cupy.cuda, cupy.asarray
+        self.main, self.side, self.free = (cupy.cuda.Stream(non_blocking=True) for _ in range(3))
+        self.capture: Capture | None = None
+
+    def recording(self) -> Capture:
+        """A new capture."""
+        return Capture(self)
+
+    def from_host(self, array: Any) -> Any:
+        """A copy on the device; under capture it is made now, and stays what it is.
+
+        A graph that copied from the host would do so each time, from memory long given back.
+        """
+        if self.capture is None:
+            return self._asarray(array)
+        with self.free:
+            made = self._asarray(array)
+        self.free.synchronize()
+        return made
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Within the block, under capture, work goes to a branch of the graph, until `join`."""
+        if self.capture is None:
+            yield
+            return
+        self._wait(self.side, self.main)
+        self.capture.is_forked = True
+        with self.side:
+            yield
+
+    def join(self) -> None:
+        """What comes after waits for the branch."""
+        if self.capture is not None and self.capture.is_forked:
+            self._wait(self.main, self.side)
+            self.capture.is_forked = False
+
+    def _wait(self, later: Any, earlier: Any) -> None:
+        event = self.cuda.Event(disable_timing=True)
+        event.record(earlier)
+        later.wait_event(event)
+
+
+class Capture:
+    """What a ``with`` block asks of the GPU, as a CUDA graph; see `Streams.recording`.
+
+    The block does not run on the GPU: only `finish` gives a function that does. What it calls
+    must have been compiled before. Memory that is taken within it is held as long as the graph
+    is, since a graph writes to the same addresses each time, and its branches at any time.
+    """
+
+    executes = False
+    """Whether the block has also done what was written down."""
+
+    def __init__(self, streams: Streams) -> None:
+        self.streams, self.is_forked = streams, False
+        self._held: list[Any] = []
+        self._graph: Any = None
+
+    def watch(self, array: Any) -> Any:
+        """The array as it is, since CUDA sees what is done with it."""
+        return array
+
+    def __enter__(self) -> Self:
+        cuda, self._malloc = self.streams.cuda, self.streams.cuda.get_allocator()
+        with ExitStack() as stack:
+            stack.enter_context(being_recorded())
+            stack.enter_context(cuda.using_allocator(self._hold))
+            stack.enter_context(self.streams.main)
+            self.streams.main.begin_capture()
+            self.streams.capture = self
+            self._exit = stack.pop_all()
+        return self
+
+    def _hold(self, size: int) -> Any:
+        memory = self._malloc(size)
+        self._held.append(memory)
+        return memory
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        with self._exit:
+            self.streams.join()
+            self.streams.capture = None
+            try:
+                self._graph = self.streams.main.end_capture()
+            except RuntimeError as broken:  # of CUDA, for what was done within
+                error = error or broken
+        # Memory too: what a graph does takes more of it than the same done at once.
+        if isinstance(error, (RuntimeError, MemoryError)) and not isinstance(error, TinyvaeError):
+            raise NotRecordableError(f"CUDA does not capture this step: {error}") from error
+
+    def finish(self, results: Sequence[Any] = ()) -> Callable[[], None]:
+        """A function that launches the graph; the ``results`` stay where they are."""
+        graph, held = self._graph, (self._held, *results)
+
+        def again(_: Any = held) -> None:
+            graph.launch()
+
+        return again

@@ -1,0 +1,260 @@
+"""Steps of training whose images, noise and rates are in the memory of the device.
+
+Such a step takes nothing from the host, so it can be written down once and repeated as a whole:
+on a GPU as one CUDA graph, on the host as a list of calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing
+from itertools import islice
+from types import SimpleNamespace
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from tinyvae import backend as backends
+from tinyvae.autograd import Tensor
+from tinyvae.autograd.replay import agree
+from tinyvae.backend import Array
+from tinyvae.data.batches import Feed, ahead
+from tinyvae.data.dataset import Split
+from tinyvae.data.ondisk import blocks
+from tinyvae.errors import NotRecordableError
+from tinyvae.objectives import Terms
+from tinyvae.optim import Adam, clip_global_norm
+
+STEPS, BYTES = 64, 1 << 26
+"""A block that goes to the device is of no more steps, and no larger, if it is of more than one."""
+
+Loss: TypeAlias = Callable[[Array, Array, Any], Terms]
+"""Of pixels (B, D), noise (B, K) and the weight of the KL."""
+
+
+def take_batch(
+    images: Array,
+    order: Array,
+    draws: Array | None,
+    noise: Array,
+    constants: Array,
+    turn: Array,
+    rows: int,
+    batch: int,
+) -> tuple[Array, Array, Array]:
+    """The batch of the step ``turn`` of a block, which begins at row ``turn * batch`` of it.
+
+    Parameters
+    ----------
+    images : (N, D) array
+        As they are stored: bytes, or floats in [0, 1].
+    order : (M,) array of int64
+        Which images, in the order of the block's steps.
+    draws : (M, D) array, optional
+        What each pixel is drawn black or white against.
+    noise : (M, K) array
+    constants : (S, C) array
+        Of the optimiser, for each step.
+    turn : (1,) array of int64
+    rows, batch : int
+        How many images this batch has, and how many a whole one.
+
+    Returns
+    -------
+    pixels : (rows, D) array
+        Of the dtype of ``noise``.
+    noise : (rows, K) array
+    constants : (C,) array
+    """
+    xp = backends.of(images).xp
+    places = turn * batch + xp.arange(rows)
+    stored = images[order[places]]
+    if draws is not None:
+        pixels = (draws[places] < stored).astype(noise.dtype)
+    else:
+        pixels = stored.astype(noise.dtype)
+        if images.dtype == "uint8":
+            pixels *= 1 / 255
+    return pixels, noise[places], constants[turn].reshape(-1)
+
+
+def tally(cross_entropy: Array, kl: Array, sums: Array, turn: Array) -> None:
+    """Add the sums of both, each (B,), to ``sums``, (2,) in float64, and 1 to ``turn``."""
+    for k, terms in enumerate((cross_entropy, kl)):
+        sums[k] += terms.sum().astype(sums.dtype)
+    turn += 1
+
+
+class Resident:
+    """The steps of an epoch, on arrays that stay where they are.
+
+    Parameters
+    ----------
+    split : Split
+        Images to train on; they are copied to the device as they are stored.
+    optimiser : Adam
+        It says which device and which dtype.
+    loss : callable
+        See ``Loss``.
+    batch, latent : int
+        B and K.
+    clip : float
+        As for `tinyvae.fit`.
+    dynamic : bool
+        Whether pixels are drawn black or white in each step.
+
+    Attributes
+    ----------
+    is_recorded : bool
+        Whether steps are repeated; not where the loss cannot be, or gave other numbers.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        optimiser: Adam,
+        loss: Loss,
+        batch: int,
+        latent: int,
+        clip: float = 0.0,
+        dynamic: bool = False,
+    ) -> None:
+        self.optimiser, self.loss, self.batch, self.clip = optimiser, loss, batch, clip
+        self.backend = optimiser.backend
+        self.steps = min(STEPS, -(-len(split) // batch))
+        values, stored = optimiser.flat.values, split.images.dtype
+        row = 8 + latent * values.itemsize + dynamic * split.pixels * stored.itemsize
+        self.steps = max(1, min(self.steps, BYTES // (row * batch)))
+        xp, rows = self.backend.xp, self.steps * batch
+        self.desk = SimpleNamespace(
+            images=_moved(split, self.backend),
+            order=xp.zeros(rows, dtype="int64"),
+            draws=xp.zeros((rows, split.pixels), dtype=stored) if dynamic else None,
+            noise=xp.zeros((rows, latent), dtype=values.dtype),
+            constants=xp.zeros((self.steps, len(optimiser.constants(1))), dtype=values.dtype),
+            turn=xp.zeros(1, dtype="int64"),
+            beta=xp.zeros((), dtype=values.dtype),
+            sums=xp.zeros(2, dtype="float64"),
+        )
+        self.is_recorded = self.backend.recording is not None
+        self._again: dict[int, Callable[[], None] | None] = {}
+
+    def run(self, feeds: Iterator[Feed], beta: float) -> Generator[None]:
+        """Do the steps of these feeds, one each time that the next is asked for."""
+        self.desk.beta[...] = beta
+        with closing(ahead(_in_blocks(feeds, self.steps))) as made:
+            for block in made:
+                self._load(block)
+                for rows, _, _ in block:
+                    self.optimiser.steps += 1
+                    self._do(len(rows))
+                    yield
+
+    def _load(self, block: Sequence[Feed]) -> None:
+        """Put what the host has drawn for these steps where the steps look for it."""
+        desk, first = self.desk, self.optimiser.steps + 1
+        constants = [self.optimiser.constants(first + k) for k in range(len(block))]
+        rows, draws, noise = zip(*block, strict=True)
+        self._put(desk.constants, np.array(constants, desk.constants.dtype.name))
+        self._put(desk.order, np.concatenate(rows))
+        self._put(desk.noise, np.concatenate(noise))
+        if desk.draws is not None:
+            self._put(desk.draws, np.concatenate(draws))
+        desk.turn[...] = 0
+
+    def _put(self, array: Array, values: np.ndarray) -> None:
+        array[: len(values)] = self.backend.from_host(values)
+
+    def _do(self, rows: int) -> None:
+        """The first step of so many rows as it stands; the second is written down as well."""
+        if (again := self._again.get(rows)) is not None:
+            again()
+            self._announce()
+        elif rows in self._again and self.is_recorded:
+            self._record(rows)
+        else:
+            self._again[rows] = None
+            self._step(rows)
+
+    def _record(self, rows: int) -> None:
+        """Do the step both ways: what was written down is believed only if they agree."""
+        before = [vector.copy() for vector in self._changing()]
+        self._step(rows)
+        wanted = self._on_host()
+        after = [vector.copy() for vector in self._changing()]
+        self._set(before)
+        try:
+            self._again[rows] = self._written_down(rows)
+            self.is_recorded = all(map(agree, self._on_host(), wanted))
+        except NotRecordableError:
+            self.is_recorded = False
+        if not self.is_recorded:
+            self._again.clear()
+            self._set(after)
+        self._announce()
+
+    def _written_down(self, rows: int) -> Callable[[], None]:
+        assert self.backend.recording is not None
+        recording, plain = self.backend.recording(), self.desk
+        with ExitStack() as stack:
+            stack.enter_context(self.optimiser.seen_as(recording.watch))
+            watched = {k: v if v is None else recording.watch(v) for k, v in vars(plain).items()}
+            self.desk = SimpleNamespace(**watched)
+            stack.callback(setattr, self, "desk", plain)
+            stack.enter_context(recording)
+            self._step(rows)
+        again: Callable[[], None] = recording.finish()
+        if not recording.executes:
+            again()
+        return again
+
+    def _changing(self) -> list[Array]:
+        """All that a step changes, and is not made anew by the next."""
+        vectors = [self.optimiser.flat.values, *self.optimiser.state.values()]
+        return [*vectors, self.desk.sums, self.desk.turn]
+
+    def _set(self, values: Sequence[Array]) -> None:
+        for vector, value in zip(self._changing(), values, strict=True):
+            vector[...] = value
+
+    def _on_host(self) -> list[np.ndarray]:
+        """The gradients, and what follows from them; of the parameters a rounding can grow."""
+        vectors = (self.optimiser.flat.gradients, *self.optimiser.state.values(), self.desk.sums)
+        return [self.backend.to_host(vector.copy()) for vector in vectors]
+
+    def _announce(self) -> None:
+        """Leave the parameters as a step that was taped does."""
+        flat = self.optimiser.flat
+        flat.announce()
+        for parameter in flat.parameters:
+            parameter.grad = parameter.buffer()
+
+    def _step(self, rows: int) -> None:
+        desk, kernel = self.desk, self.backend.kernel
+        x, noise, constants = kernel("take_batch", take_batch)(
+            desk.images, desk.order, desk.draws, desk.noise, desk.constants, desk.turn,
+            rows, self.batch,
+        )  # fmt: skip
+        self.optimiser.zero_grad()
+        terms = self.loss(x, noise, Tensor.wrap(desk.beta))
+        terms.loss.backward()
+        if self.clip:
+            clip_global_norm(self.optimiser, self.clip)
+        self.optimiser.move(constants)
+        kernel("tally", tally)(terms.cross_entropy.array, terms.kl.array, desk.sums, desk.turn)
+
+
+def _moved(split: Split, backend: backends.Backend) -> Array:
+    """The images as rows on the device."""
+    images = backend.xp.zeros((len(split), split.pixels), dtype=split.images.dtype)
+    start = 0
+    for part in blocks(split.images):
+        rows = np.ascontiguousarray(part).reshape(-1, split.pixels)
+        images[start : start + len(rows)] = backend.from_host(rows)
+        start += len(rows)
+    return images
+
+
+def _in_blocks(feeds: Iterator[Feed], steps: int) -> Iterator[list[Feed]]:
+    while block := list(islice(feeds, steps)):
+        yield block
