@@ -11,6 +11,7 @@ from tinyvae.autograd.lift import is_recording
 from tinyvae.autograd.node import tracing
 from tinyvae.autograd.tensor import Tensor
 from tinyvae.backend import Array, unwatched
+from tinyvae.backend.recording import being_recorded
 from tinyvae.errors import GraphError, NotRecordableError, OptionError
 
 Result: TypeAlias = Any
@@ -156,7 +157,8 @@ class Plan:
         try:
             inputs = [watch(x) if _is_array(x) else x for x in self.inputs]
             if not recording.executes:
-                tape(*inputs)  # compiles what it needs
+                with being_recorded():  # which refuses before it draws, not after
+                    tape(*inputs)  # compiles what it needs
                 for parameter, *_ in self.places:
                     parameter.zero_grad()
             with recording:
