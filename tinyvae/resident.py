@@ -107,6 +107,9 @@ class Resident:
     ----------
     is_recorded : bool
         Whether steps are repeated; not where the loss cannot be, or gave other numbers.
+    desk : namespace
+        The arrays; among them ``sums``, (2,), of the cross-entropies and the KLs so far, and
+        ``differing``, (1,), above 0 if a step that was repeated has become another one.
     """
 
     def __init__(
@@ -135,9 +138,11 @@ class Resident:
             turn=xp.zeros(1, dtype="int64"),
             beta=xp.zeros((), dtype=values.dtype),
             sums=xp.zeros(2, dtype="float64"),
+            differing=xp.zeros(1, dtype="float64"),
         )
         self.is_recorded = self.backend.recording is not None
-        self._again: dict[int, Callable[[], None] | None] = {}
+        self._counts: dict[int, int] = {}
+        self._again: dict[int, Callable[[], None]] = {}
 
     def run(self, feeds: Iterator[Feed], beta: float) -> Generator[None]:
         """Do the steps of these feeds, one each time that the next is asked for."""
@@ -166,32 +171,60 @@ class Resident:
         array[: len(values)] = self.backend.from_host(values)
 
     def _do(self, rows: int) -> None:
-        """The first step of so many rows as it stands; the second is written down as well."""
-        if (again := self._again.get(rows)) is not None:
-            again()
-            self._announce()
-        elif rows in self._again and self.is_recorded:
-            self._record(rows)
-        else:
-            self._again[rows] = None
+        """A step of so many rows: the first as it stands, the second written down, then repeated.
+
+        The second, fourth, eighth, ... are done both ways.
+        """
+        count = self._counts[rows] = self._counts.get(rows, 0) + 1
+        if count == 1 or not self.is_recorded:
             self._step(rows)
+        elif count == 2:
+            self._record(rows)
+        elif count & (count - 1) == 0:
+            self.desk.differing += self._both_ways(rows, self._again[rows])
+        else:
+            self._again[rows]()
+            self._announce()
 
     def _record(self, rows: int) -> None:
-        """Do the step both ways: what was written down is believed only if they agree."""
-        before = [vector.copy() for vector in self._changing()]
-        self._step(rows)
-        wanted = self._on_host()
-        after = [vector.copy() for vector in self._changing()]
-        self._set(before)
-        try:
+        """Write the step down; it is believed only if it gives the same as the step itself."""
+        before = self._copies()
+
+        def repeat() -> None:
             self._again[rows] = self._written_down(rows)
-            self.is_recorded = all(map(agree, self._on_host(), wanted))
+
+        try:
+            self.is_recorded = float(self._both_ways(rows, repeat)) == 0
         except NotRecordableError:
             self.is_recorded = False
-        if not self.is_recorded:
-            self._again.clear()
-            self._set(after)
-        self._announce()
+            self._set(before)
+            self._step(rows)
+
+    def _both_ways(self, rows: int, repeat: Callable[[], None]) -> Array:
+        """Repeat the step, go back, and do it as it stands: how many vectors differ."""
+        before = self._copies()
+        repeat()
+        repeated = [vector.copy() for vector in self._compared()]
+        self._set(before)
+        self._step(rows)
+        return sum(1.0 - agree(a, b) for a, b in zip(repeated, self._compared(), strict=True))
+
+    def _changing(self) -> list[Array]:
+        """All that a step changes and the next goes on from."""
+        vectors = (self.optimiser.flat.values, *self.optimiser.state.values())
+        return [*vectors, self.desk.sums, self.desk.turn]
+
+    def _compared(self) -> list[Array]:
+        """Not the parameters, since there a rounding can grow to the learning rate."""
+        flat = self.optimiser.flat
+        return [flat.gradients, *self.optimiser.state.values(), self.desk.sums]
+
+    def _copies(self) -> list[Array]:
+        return [vector.copy() for vector in self._changing()]
+
+    def _set(self, values: Sequence[Array]) -> None:
+        for vector, value in zip(self._changing(), values, strict=True):
+            vector[...] = value
 
     def _written_down(self, rows: int) -> Callable[[], None]:
         assert self.backend.recording is not None
@@ -207,20 +240,6 @@ class Resident:
         if not recording.executes:
             again()
         return again
-
-    def _changing(self) -> list[Array]:
-        """All that a step changes, and is not made anew by the next."""
-        vectors = [self.optimiser.flat.values, *self.optimiser.state.values()]
-        return [*vectors, self.desk.sums, self.desk.turn]
-
-    def _set(self, values: Sequence[Array]) -> None:
-        for vector, value in zip(self._changing(), values, strict=True):
-            vector[...] = value
-
-    def _on_host(self) -> list[np.ndarray]:
-        """The gradients, and what follows from them; of the parameters a rounding can grow."""
-        vectors = (self.optimiser.flat.gradients, *self.optimiser.state.values(), self.desk.sums)
-        return [self.backend.to_host(vector.copy()) for vector in vectors]
 
     def _announce(self) -> None:
         """Leave the parameters as a step that was taped does."""

@@ -22,7 +22,7 @@ from tinyvae.backend import Array
 from tinyvae.capacity import enough_memory
 from tinyvae.data.batches import batches, feeds
 from tinyvae.data.dataset import Split
-from tinyvae.errors import DataError, NonFiniteError, OptionError, ShapeError
+from tinyvae.errors import DataError, GraphError, NonFiniteError, OptionError, ShapeError
 from tinyvae.evaluation.elbo import evaluate
 from tinyvae.models.vae import VAE
 from tinyvae.noise import Noise
@@ -93,6 +93,9 @@ class Trainer:
             row = self.group.once(self._log)
         except NonFiniteError as error:
             raise self._first_cause(good, error) from None
+        except GraphError:
+            self.state.restore(good)
+            raise
         self.state.end_epoch(row)
         self._save()
         self._tell(row["epoch"], self.steps, row)
@@ -194,19 +197,26 @@ class Trainer:
         return self.settings.beta * min(1.0, self.state.epoch / max(1, self.settings.warm_up))
 
     def _fetch(self, whole: bool) -> None:
-        """What the steps have added up, and see that it is finite; ``whole``, that all is.
+        """What the steps have added up, and see that it is finite; ``whole``, that all is well.
 
         The device is waited for once.
         """
         backend, wanted = self.model.backend, self._sums
         if whole:
-            wanted = backend.xp.concatenate([wanted, self.state.is_finite()])
-        *sums, finite = [*backend.to_host(wanted).tolist(), 1.0][:3]
+            differing = self._resident.desk.differing if self._resident else backend.xp.zeros(1)
+            wanted = backend.xp.concatenate([wanted, self.state.is_finite(), differing])
+        *sums, finite, differ = [*backend.to_host(wanted).tolist(), 1.0, 0.0][:4]
         self.state.sums = sums
         if not math.isfinite(sum(sums)):
             raise NonFiniteError("the loss is not finite")
         if not finite:
             self.state.check_finite()
+        if differ:
+            raise GraphError(
+                "the loss is no longer what was recorded: something that it depends on, beside "
+                "the images, the noise and the parameters, has changed while the model was "
+                "trained; train with resident=False"
+            )
 
     def _log(self) -> Row:
         bce, kl = (s / len(self.train) for s in self.state.sums)

@@ -370,3 +370,41 @@ def test_it_tells_how_often_it_was_replayed(backend: Backend) -> None:
 
 def test_every_op_that_there_is_was_replayed_above() -> None:
     assert set(CASES) == set(OPS)
+
+
+def test_an_array_that_the_loss_takes_from_elsewhere_may_be_dropped(backend: Backend) -> None:
+    w, places = weight(2.0), [tv.Tensor([3.0])]
+    replay = tv.Replay(lambda x: (w * places[0] * tv.Tensor.wrap(x)).sum(), [w])
+    given = [(array(k),) for k in range(1, 8)]
+    assert steps(replay, [w], *given[:4]) == [6, 12, 18, 24]
+    places[0] = tv.Tensor([3.0])  # the same number elsewhere: the first array is gone
+    assert steps(replay, [w], *given[4:]) == [30, 36, 42]
+    assert repr(replay) == f"Replay({4 if backend.host else 5} taped, 3 replayed)"
+
+
+def test_a_number_that_is_made_an_array_in_the_loss_stays_what_it_was(backend: Backend) -> None:
+    w = weight(2.0)
+    replay = tv.Replay(lambda x: (w * tv.Tensor([3.0]) * tv.Tensor.wrap(x)).sum(), [w])
+    given = [(array(k),) for k in range(1, 8)]
+    assert steps(replay, [w], *given) == [6, 12, 18, 24, 30, 36, 42]
+    assert "3 replayed" in repr(replay)
+
+
+def test_the_gradients_of_layers_that_share_their_weights_add_up(backend: Backend) -> None:
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal(shape) for shape in ((3, 3), (3,))]
+    shared = [tv.Tensor(each, requires_grad=True) for each in arrays]
+
+    def thrice(x: Any, *parameters: tv.Tensor) -> tv.Tensor:
+        y = tv.Tensor.wrap(x)
+        for _ in range(3):
+            y = OPS["affine"](y, *parameters)
+        return y
+
+    replay = tv.Replay(lambda x: scalar(thrice(x, *shared)), shared)
+    for seed in range(20):
+        x = np.random.default_rng(seed).standard_normal((2, 3))
+        steps(replay, shared, (backend.from_host(x),))
+        wanted = taped(lambda *p, x=x: thrice(backend.from_host(x), *p), arrays)
+        for got, each in zip(map(gradient, shared), wanted[1:], strict=True):
+            np.testing.assert_array_equal(got, each)
