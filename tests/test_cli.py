@@ -222,7 +222,7 @@ def test_info_describes_the_gpu(no_cupy: None, monkeypatch: pytest.MonkeyPatch):
     assert lines[start + 1 : start + 4] == [
         "    NVIDIA H200, 100.0 of 140.0 GB are free",
         "    CUDA 12.9, driver for CUDA 13.0",
-        "    matrix products in float32, tf32, bfloat16",
+        "    precision of matrix products: float32, tf32, bfloat16",
     ]
 
 

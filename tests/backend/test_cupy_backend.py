@@ -7,7 +7,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -274,9 +274,16 @@ def test_the_device_is_described_by_its_name_memory_and_versions(installed: Inst
     assert get("cupy").about() == [
         "NVIDIA H200, 100.0 of 140.0 GB are free",
         "CUDA 12.9, driver for CUDA 13.0",
-        "matrix products in float32, tf32, bfloat16",
+        "precision of matrix products: float32, tf32, bfloat16",
     ]
     assert get("numpy").about() == []
+
+
+def test_the_way_of_matrix_products_is_shown_with_those_that_were_not_taken() -> None:
+    products = SimpleNamespace(name="cublas", outcomes={"nvmath": "no module", "cublas": "works"})
+    assert cupy_backend._about(fake_cupy(), products)[-1] == (
+        "matrix products by cublas (nvmath: no module; cublas: works)"
+    )
 
 
 def test_the_fake_has_no_name_that_cupy_lacks() -> None:

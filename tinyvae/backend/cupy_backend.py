@@ -188,15 +188,20 @@ def _room(cupy: Any) -> str:
     return f"{free / 2**30:.1f} of {total / 2**30:.1f} GB are free"
 
 
-def _about(cupy: Any) -> list[str]:
+def _about(cupy: Any, products: Any = None) -> list[str]:
+    """The GPU, the versions, and by which way matrix products go, if that was chosen."""
     runtime = cupy.cuda.runtime
     name = runtime.getDeviceProperties(cupy.cuda.get_device_id())["name"].decode()
     versions = _version(runtime.runtimeGetVersion()), _version(runtime.driverGetVersion())
-    return [
-        f"{name}, {_room(cupy)}",
+    lines = [
+        f"{name}, {_room(cupy) or 'full'}",
         "CUDA {}, driver for CUDA {}".format(*versions),
-        f"matrix products in {', '.join(PRECISIONS)}",
+        f"precision of matrix products: {', '.join(PRECISIONS)}",
     ]
+    if products is not None:
+        tried = "; ".join(f"{way}: {outcome}" for way, outcome in products.outcomes.items())
+        lines.append(f"matrix products by {products.name} ({tried})")
+    return lines
 
 
 def _version(number: int) -> str:
