@@ -60,7 +60,7 @@ class Event:
 class Stream:
     """Work one after the other; see CuPy's class of that name."""
 
-    stack: list[Stream] = []  # noqa: RUF012 - the streams in use, for all
+    stack: list[Stream] = []  # noqa: RUF012 - the streams in use; without any, the default one
 
     def __init__(self, non_blocking: bool = False) -> None:
         self.can_capture = non_blocking
@@ -157,10 +157,17 @@ def get_allocator() -> Callable[[int], Memory]:
     return _allocators[-1]
 
 
+DEFAULT = Stream()
+
+
+def get_current_stream() -> Stream:
+    return Stream.stack[-1] if Stream.stack else DEFAULT
+
+
 def captured() -> Stream | None:
     """The stream in use, if it is under capture."""
-    stream = Stream.stack[-1] if Stream.stack else None
-    return stream if stream is not None and stream.capture is not None else None
+    stream = get_current_stream()
+    return None if stream.capture is None else stream
 
 
 def refuse(why: str) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import standin
-import standin_graphs as graphs
 
 import tinyvae as tv
 from tinyvae import resident
@@ -126,7 +125,8 @@ def test_python_runs_the_loss_in_the_first_steps_alone(
     run.run()
     assert run._resident.is_recorded
     # of 8 rows: the first, two of the second, one of the fourth and eighth; of 6 one less
-    assert len(calls) == (1 + 2 + 1 + 1) + (1 + 2 + 1)
+    rehearsals = 0 if backend.host else 2
+    assert len(calls) == (1 + 2 + 1 + 1) + (1 + 2 + 1) + rehearsals
 
 
 def test_what_cannot_be_recorded_is_done_as_it_stands(backend: Backend) -> None:
@@ -234,25 +234,3 @@ def test_a_batch_is_what_the_host_makes_of_the_images(
         rows = slice(16, 20)
         wanted = as_floats(stored[order[rows]], None if draws is None else draws[rows], dtype)
         assert_same(list(map(backend.to_host, made)), [wanted, noise[rows], constants[2]])
-
-
-def test_a_branch_that_nothing_waits_for_is_an_error_and_so_is_one_read_too_early() -> None:
-    with tv.use("standin") as backend:
-        x = backend.from_host(np.arange(3.0))
-        for joined in (True, False):
-            capture = backend.recording()
-            y = None
-            with capture:
-                with backend.aside():
-                    y = x + 1
-                    y += 1
-                if joined:
-                    backend.join()
-                z = y * 2
-            again, found = capture.finish([z]), set()
-            for _ in range(50):
-                y[...] = float("nan")
-                again()
-                found.add(tuple(backend.to_host(z)))
-            assert (len(found) == 1) == joined
-    assert graphs.captured() is None

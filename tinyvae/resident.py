@@ -229,6 +229,11 @@ class Resident:
     def _written_down(self, rows: int) -> Callable[[], None]:
         assert self.backend.recording is not None
         recording, plain = self.backend.recording(), self.desk
+        if not recording.executes:
+            before = self._copies()
+            with recording.rehearsal():
+                self._step(rows)
+            self._set(before)
         with ExitStack() as stack:
             stack.enter_context(self.optimiser.seen_as(recording.watch))
             watched = {k: v if v is None else recording.watch(v) for k, v in vars(plain).items()}

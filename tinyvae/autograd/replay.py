@@ -11,7 +11,6 @@ from tinyvae.autograd.lift import is_recording
 from tinyvae.autograd.node import tracing
 from tinyvae.autograd.tensor import Tensor
 from tinyvae.backend import Array, unwatched
-from tinyvae.backend.recording import being_recorded
 from tinyvae.errors import GraphError, NotRecordableError, OptionError
 
 Result: TypeAlias = Any
@@ -162,8 +161,8 @@ class Plan:
         try:
             inputs = [watch(x) if _is_array(x) else x for x in self.inputs]
             if not recording.executes:
-                with being_recorded():  # which refuses before it draws, not after
-                    parts(forward(*inputs))[0].backward()  # compiles what is needed
+                with recording.rehearsal():
+                    parts(forward(*inputs))[0].backward()
                 for parameter, *_ in self.places:
                     parameter.zero_grad()
             with recording:

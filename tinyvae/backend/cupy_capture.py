@@ -78,6 +78,7 @@ class Capture:
 
     def __init__(self, streams: Streams) -> None:
         self.streams, self.is_forked = streams, False
+        self._malloc = streams.cuda.get_allocator()
         self._held: list[Any] = []
         self._graph: Any = None
 
@@ -85,27 +86,53 @@ class Capture:
         """The array as it is, since CUDA sees what is done with it."""
         return array
 
-    def __enter__(self) -> Self:
-        cuda, self._malloc = self.streams.cuda, self.streams.cuda.get_allocator()
-        with ExitStack() as stack:
-            stack.enter_context(being_recorded())
-            stack.enter_context(cuda.using_allocator(self._hold))
-            stack.enter_context(self.streams.main)
-            self.streams.main.begin_capture()
-            self.streams.capture = self
-            self._exit = stack.pop_all()
-        return self
+    @contextmanager
+    def rehearsal(self) -> Iterator[None]:
+        """Within the block the computation runs as it will be written down, on the same streams.
+
+        So that what a stream needs, compiled code or a library's own memory, is there before;
+        and what cannot be written down is refused before it has drawn a number.
+        """
+        streams, now = self.streams, self.streams.cuda.get_current_stream()
+        streams._wait(streams.main, now)
+        try:
+            with being_recorded(), self._on_streams():
+                try:
+                    yield
+                finally:
+                    streams.join()
+        except MemoryError as error:
+            raise NotRecordableError(f"a graph of this step needs more memory: {error}") from error
+        finally:
+            streams._wait(now, streams.main)
+            self._held.clear()
+
+    @contextmanager
+    def _on_streams(self) -> Iterator[None]:
+        self.streams.capture = self
+        try:
+            with self.streams.cuda.using_allocator(self._hold), self.streams.main:
+                yield
+        finally:
+            self.streams.capture = None
 
     def _hold(self, size: int) -> Any:
         memory = self._malloc(size)
         self._held.append(memory)
         return memory
 
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            stack.enter_context(being_recorded())
+            stack.enter_context(self._on_streams())
+            self.streams.main.begin_capture()
+            self._exit = stack.pop_all()
+        return self
+
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         with self._exit:
-            self.streams.join()
-            self.streams.capture = None
             try:
+                self.streams.join()
                 self._graph = self.streams.main.end_capture()
             except RuntimeError as broken:  # of CUDA, for what was done within
                 error = error or broken
