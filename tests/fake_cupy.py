@@ -110,6 +110,7 @@ def fake_cupy(
     cupy.empty = lambda shape, dtype: on_device(np.empty(shape, dtype))
     cupy.asarray = lambda value: on_device(np.array(value))
     cupy.asnumpy = lambda array: np.array(array)
+    cupy.matmul = np.matmul
     stream = SimpleNamespace(synchronize=lambda: cupy.waits.append("stream"))
     cupy.pool = SimpleNamespace(free_bytes=lambda: 0, used_bytes=lambda: 0, get_limit=lambda: 0)
     cupy.get_default_memory_pool = lambda: cupy.pool

@@ -280,10 +280,14 @@ def test_the_device_is_described_by_its_name_memory_and_versions(installed: Inst
 
 
 def test_the_way_of_matrix_products_is_shown_with_those_that_were_not_taken() -> None:
-    products = SimpleNamespace(name="cublas", outcomes={"nvmath": "no module", "cublas": "works"})
-    assert cupy_backend._about(fake_cupy(), products)[-1] == (
-        "matrix products by cublas (nvmath: no module; cublas: works)"
+    products = SimpleNamespace(
+        name="cublas", outcomes={"nvmath": "no lib\nat all", "cublas": "works"}
     )
+    assert cupy_backend._about(fake_cupy(), products)[-3:] == [
+        "matrix products by cublas",
+        "    nvmath: no lib",
+        "    cublas: works",
+    ]
 
 
 def test_the_fake_has_no_name_that_cupy_lacks() -> None:

@@ -199,8 +199,9 @@ def _about(cupy: Any, products: Any = None) -> list[str]:
         f"precision of matrix products: {', '.join(PRECISIONS)}",
     ]
     if products is not None:
-        tried = "; ".join(f"{way}: {outcome}" for way, outcome in products.outcomes.items())
-        lines.append(f"matrix products by {products.name} ({tried})")
+        lines.append(f"matrix products by {products.name}")
+        outcomes = products.outcomes.items()
+        lines += [f"    {way}: {outcome.splitlines()[0]}" for way, outcome in outcomes]
     return lines
 
 
