@@ -38,7 +38,10 @@ def why_not(name: str) -> str | None:
     return None
 
 
-@pytest.fixture(params=["numpy", "standin", "cupy"])
+CUPY = pytest.param("cupy", marks=pytest.mark.gpu)
+
+
+@pytest.fixture(params=["numpy", "standin", CUPY])
 def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     """Each backend in turn, in use for the length of the test."""
     if reason := why_not(request.param):

@@ -7,14 +7,14 @@ import signal
 import sys
 from itertools import chain
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from commandline import SMALL, refused, tinyvae, write_images
+from fake_cupy import fake_cupy
 from typer.main import get_command
 
 from tinyvae import cli, pictures, training
-from tinyvae.backend import base
+from tinyvae.backend import base, cupy_backend
 from tinyvae.config import Config
 from tinyvae.evaluation import gradients
 from tinyvae.runs import Run
@@ -155,6 +155,7 @@ def test_binarised_training_goes_to_the_end(no_pictures: Path, binarise: str):
         (("--binarise", "yes"), "binarise is one of ('none', 'static', 'dynamic'), not 'yes'"),
         (("--backend", "foo"), "unknown backend 'foo'; choose one of ["),
         (("--backend", "cuda:0"), "unknown backend 'cuda:0'"),
+        (("--precision", "half"), "unknown precision 'half'; choose one of ['float32', 'tf32', "),
         (("--kernels", "fortran"), "unknown kernels 'fortran'; choose one of ['numpy', 'numba']"),
         (("more",), "unexpected extra argument"),
         (("--epochs",), "'--epochs' requires an argument"),
@@ -196,16 +197,61 @@ def test_a_loss_that_overflows_says_where_and_leaves_no_folder(
 # Backends
 
 
-def test_cupy_that_is_not_installed_is_answered_with_the_line_that_installs_it(
-    empty: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.delitem(base._loaded, "cupy", raising=False)
+@pytest.fixture
+def no_cupy(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No GPU's backend has been loaded; a test may put a fake CuPy in its place."""
+    monkeypatch.setattr(base, "_loaded", {**base._loaded})
+    monkeypatch.setattr(base, "_by_type", {**base._by_type})
+    base._loaded.pop("cupy", None)
+    monkeypatch.setattr(cupy_backend, "PACKAGES", ())
     monkeypatch.setitem(sys.modules, "cupy", None)
+
+
+def test_cupy_that_is_not_installed_is_answered_with_the_line_that_installs_it(no_cupy: None):
     assert "pip install 'tinyvae[cupy]'" in refused("train", "--backend", "cupy")
     info = tinyvae("info")
     assert info.code == 0
     assert "backend cupy: backend 'cupy' needs CuPy" in info.out
     assert "backend numpy: ready" in info.out
+
+
+def test_info_describes_the_gpu(no_cupy: None, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "cupy", fake_cupy())
+    lines = tinyvae("info").out.splitlines()
+    start = lines.index("backend cupy: ready")
+    assert lines[start + 1 : start + 4] == [
+        "    NVIDIA H200, 100.0 of 140.0 GB are free",
+        "    CUDA 12.9, driver for CUDA 13.0",
+        "    precision of matrix products: float32, tf32, bfloat16",
+    ]
+
+
+def test_a_device_that_does_not_answer_is_said(no_cupy: None, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "cupy", fake_cupy(devices=0))
+    message = refused("train", "--backend", "cupy")
+    assert "no NVIDIA GPU that answers (cudaErrorNoDevice" in message
+    assert message.endswith("or use NumPy: --backend numpy")
+
+
+def test_auto_says_which_backend_it_is_and_why_and_the_run_records_it(
+    no_cupy: None, no_pictures: Path
+):
+    options = ("--data", write_images(), *SMALL, "--out", "run", "--backend", "auto")
+    out = tinyvae("train", *options).out
+    assert [line for line in out.splitlines() if "backend" in line] == [
+        "backend: numpy (no GPU: backend 'cupy' needs CuPy; it is not installed: "
+        + cupy_backend.INSTALL
+        + ")"
+    ]
+    assert Run("run").config.backend == "numpy"
+    more = ("--resume", "--out", "run", "--epochs", "3")
+    assert tinyvae("train", *more).code == 0
+    assert tinyvae("train", *more, "--backend", "auto").code == 0
+
+
+def test_a_precision_that_only_a_gpu_has_is_refused_on_the_cpu(empty: Path):
+    message = refused("train", "--data", "nowhere.npz", "--precision", "tf32")
+    assert "backend 'numpy' has no precision 'tf32', only ['float32']" in message
 
 
 def test_numba_that_is_not_installed_is_answered_before_anything_is_read_or_written(
@@ -215,14 +261,6 @@ def test_numba_that_is_not_installed_is_answered_before_anything_is_read_or_writ
     message = refused("train", "--data", "nowhere.npz", "--kernels", "numba", "--out", "run")
     assert "pip install --upgrade 'tinyvae[numba]'" in message
     assert not Path("run").exists()
-
-
-def test_a_device_that_does_not_answer_is_said(empty: Path, monkeypatch: pytest.MonkeyPatch):
-    dead = SimpleNamespace(cuda=SimpleNamespace(is_available=lambda: False))
-    monkeypatch.delitem(base._loaded, "cupy", raising=False)
-    monkeypatch.setitem(sys.modules, "cupy", dead)
-    message = refused("train", "--backend", "cupy")
-    assert "found no NVIDIA GPU that answers; use --backend numpy" in message
 
 
 @pytest.mark.parametrize("command", ["sample", "reconstruct", "interpolate", "latent", "evaluate"])

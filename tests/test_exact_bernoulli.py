@@ -155,7 +155,9 @@ def test_the_gradient_of_the_evidence_is_the_posterior_average_of_that_of_the_pi
 
 @small
 @pytest.mark.parametrize("seed", range(5))
-def test_the_estimate_of_every_image_is_within_three_standard_errors(size: Any, seed: int) -> None:
+def test_the_estimate_of_every_image_is_within_three_standard_errors(
+    backend: Backend, size: Any, seed: int
+) -> None:
     images = images_of(size).reshape(-1, *size[0]).astype("float32")
     result, exact = log_likelihood(small_vae(*size), images, 3000, seed), evidence_of(size)
     assert (abs(result.per_image - exact) < 3 * result.standard_errors).all()
@@ -165,7 +167,7 @@ def test_the_estimate_of_every_image_is_within_three_standard_errors(size: Any, 
     assert (result.standard_errors > 1e-3).all()
 
 
-def test_the_estimates_of_different_images_are_drawn_apart() -> None:
+def test_the_estimates_of_different_images_are_drawn_apart(backend: Backend) -> None:
     # The same image many times: the average is as much surer as its standard error says.
     images = np.repeat(all_images(3)[5][None, None], 400, axis=0).astype("float32")
     result = log_likelihood(small_vae(), images, samples=100)

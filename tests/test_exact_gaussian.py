@@ -161,7 +161,9 @@ def test_at_the_true_posterior_every_weight_is_the_evidence_itself(backend: Back
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_importance_sampled_evidence_is_within_three_standard_errors(seed: int) -> None:
+def test_the_importance_sampled_evidence_is_within_three_standard_errors(
+    backend: Backend, seed: int
+) -> None:
     mean, log_variance = POSTERIOR[0] + 0.1, POSTERIOR[1] + 0.3
     estimate, error, effective = importance_estimate(mean, log_variance, X, 500, seed)
     assert (abs(estimate - EVIDENCE) < 3 * error).all()
@@ -169,7 +171,7 @@ def test_the_importance_sampled_evidence_is_within_three_standard_errors(seed: i
     assert ((effective > 250) & (effective < 498)).all()
 
 
-def test_the_standard_error_is_the_spread_of_the_estimates() -> None:
+def test_the_standard_error_is_the_spread_of_the_estimates(backend: Backend) -> None:
     repeats = 2000  # of one image
     x, mean, log_variance = (
         np.repeat(part[:1], repeats, axis=0) for part in (X, POSTERIOR[0] - 0.2, POSTERIOR[1] + 0.4)

@@ -49,7 +49,7 @@ def test_gradients_land_in_the_flat_vector(backend: Backend) -> None:
         assert backend.xp.shares_memory(parameter.grad, flat.gradients[int(start) : int(end)])
 
 
-def test_a_weights_gradient_is_written_in_place_without_a_copy() -> None:
+def test_a_weights_gradient_is_written_in_place_without_a_copy(backend: Backend) -> None:
     layer, x = Dense(1000, 500, Noise(0)), Tensor(np.ones((2, 1000), "float32"))
     FlatParameters(layer.parameters())
     loss = layer(x).sum()

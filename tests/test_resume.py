@@ -87,7 +87,9 @@ def test_a_run_of_one_step_an_epoch_stops_at_the_end_of_the_epoch(
     assert_same_run(run(resume=True, **options), whole)
 
 
-def test_ctrl_c_stops_after_the_step_and_the_second_one_at_once(tmp_path: Path) -> None:
+def test_ctrl_c_stops_after_the_step_and_the_second_one_at_once(
+    backend: Backend, tmp_path: Path
+) -> None:
     steps: list[Progress] = []
     with pytest.raises(KeyboardInterrupt):
         run(callbacks=[steps.append, ctrl_c(2, 1), steps.append], checkpoint=tmp_path / "file")

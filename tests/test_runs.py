@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,9 @@ import pytest
 from commandline import SMALL, refused, tinyvae, write_images
 from safetensors.numpy import load_file
 
+from tinyvae import backend as backends
 from tinyvae import pictures, training
+from tinyvae.backend import base
 from tinyvae.config import Config
 from tinyvae.data import Dataset, Split
 from tinyvae.errors import RunError
@@ -58,6 +61,30 @@ class stop:  # noqa: N801 - reads as an event
 
 
 # What is in the folder
+
+
+def test_a_run_keeps_its_precision_and_those_before_there_was_one_are_float32(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    device = replace(base.get("standin"), precisions=base.PRECISIONS)
+    monkeypatch.setitem(base._loaded, "standin", device)
+    monkeypatch.setitem(base._by_type, device.array_type, device)
+    found = []
+    train = training.Trainer.run
+    monkeypatch.setattr(
+        training.Trainer, "run", lambda self: found.append(backends.precision()) or train(self)
+    )
+    options = ("--data", write_images(), *SMALL, "--backend", "standin", "--out", "run")
+    assert tinyvae("train", *options, "--precision", "tf32").code == 0
+    assert tinyvae("train", "--resume", "--out", "run", "--epochs", "3").code == 0
+    assert found == ["tf32", "tf32"]
+    assert backends.precision() == "float32"
+    message = refused("train", "--resume", "--out", "run", "--precision", "bfloat16")
+    assert "run was begun with --precision tf32, not bfloat16" in message
+    content = json.loads((Run("run") / "config.json").read_text())
+    assert content.pop("precision") == "tf32"
+    (Run("run") / "config.json").write_text(json.dumps(content))
+    assert Run("run").config.precision == "float32"
 
 
 def test_a_run_can_be_opened_again_with_the_weights_that_training_ended_with(run: Run):
@@ -153,7 +180,7 @@ def test_a_finished_run_says_that_it_is_and_can_be_extended():
         (("--batch", "7"), "8"),
         (("--binarise", "static"), "none"),
         (("--data", "digits"), "tiny.npz"),
-        (("--backend", "auto"), "numpy"),
+        (("--backend", "standin"), "numpy"),
         (("--kernels", "numba"), "numpy"),
     ],
 )

@@ -60,7 +60,7 @@ def spy(monkeypatch: pytest.MonkeyPatch) -> Spy:
     return Spy(monkeypatch)
 
 
-def test_the_digits_are_learned_beyond_their_mean_image() -> None:
+def test_the_digits_are_learned_beyond_their_mean_image(backend: Backend) -> None:
     digits = tv.data.load("digits")
     p = digits.train.images.mean(axis=0) / 255
     x = digits.valid.images / 255
@@ -291,7 +291,9 @@ def test_settings_out_of_range_are_refused(name: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize("which", ["train", "valid"])
-def test_images_that_do_not_fit_are_refused_before_the_first_step(which: str) -> None:
+def test_images_that_do_not_fit_are_refused_before_the_first_step(
+    backend: Backend, which: str
+) -> None:
     def refuse(error: type[Exception], images: np.ndarray, words: str) -> None:
         parts = {"train": IMAGES, "valid": OTHERS} | {which: images}
         with pytest.raises(error, match=words):

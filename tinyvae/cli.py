@@ -122,6 +122,9 @@ def train(
     kernels: Annotated[
         str | None, _option("On the CPU: NumPy's, or those that numba compiles.", "numpy")
     ] = None,
+    precision: Annotated[
+        str | None, _option("Of matrix products on the GPU: float32, tf32, bfloat16.", "float32")
+    ] = None,
     out: Annotated[Path | None, _option("The run's folder.", "a new one in runs/")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --out, or with the newest.")
@@ -167,8 +170,10 @@ def _train(
 ) -> None:
     from tinyvae import backend, pictures, plots
 
-    with backend.use(config.backend, config.kernels) as chosen:  # before anything is read
-        on_device = not chosen.host
+    if config.backend == "auto":
+        config = group.once(lambda: _settled(config))
+    with backend.use(config.backend, config.kernels, config.precision) as chosen:
+        on_device = not chosen.host  # known before anything is read
     if on_device and group.size > 1:
         from tinyvae.parallel.nccl import take_device
 
@@ -202,6 +207,15 @@ def _train(
         f"test images:  {console.nats(result.loss, result.cross_entropy, result.kl)} nats per image"
     )
     console.say(f"Look at them: [bold]{escape(str(run.path))}[/] has {', '.join(names)}")
+
+
+def _settled(config: Config) -> Config:
+    """Say which backend ``auto`` has chosen, and if it is not the GPU, why."""
+    from tinyvae import backend
+
+    chosen, reason = backend.best()
+    console.say(f"backend: {chosen.name}" + (f" (no GPU: {escape(reason)})" if reason else ""))
+    return replace(config, backend=chosen.name)
 
 
 def _introduce(group: Communicator) -> None:
@@ -365,10 +379,13 @@ def info() -> None:
             console.say(f"{package} {version(package)}")
     for name in backends.names():
         try:
-            backends.get(name)
-            console.say(f"backend {name}: ready")
+            found = backends.get(name)
         except BackendError as error:
             console.say(f"backend {name}: {escape(str(error))}")
+            continue
+        console.say(f"backend {name}: ready")
+        for line in found.about():
+            console.say(f"    {escape(line)}")
 
 
 def _open(folder: Path | None) -> Run:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import Any
 
+from tinyvae.backend import best, get
 from tinyvae.data import Dataset, load
 from tinyvae.data.dataset import Binarise
 from tinyvae.errors import OptionError
@@ -33,6 +34,7 @@ class Config:
     seed : int
     backend : {"numpy", "cupy", "auto"}
     kernels : {"numpy", "numba"}
+    precision : {"float32", "tf32", "bfloat16"}
         See `tinyvae.backend.use`.
 
     Raises
@@ -59,6 +61,7 @@ class Config:
     seed: int = 0
     backend: str = "numpy"
     kernels: str = "numpy"
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         if not all(1 <= n <= 10**15 for n in (self.latent, *self.hidden)):
@@ -84,6 +87,10 @@ class Config:
         steps = math.ceil(images / self.batch)
         return replace(self, epochs=min(300, max(10, round(6000 / steps))))
 
+    def settled(self) -> Config:
+        """The same with the backend that ``"auto"`` stands for here."""
+        return replace(self, backend=best()[0].name) if self.backend == "auto" else self
+
     def dataset(self) -> Dataset:
         """The data, with a validation part, binarised if that is static."""
         dataset = load(self.data).hold_out()
@@ -95,15 +102,17 @@ class Config:
         Raises
         ------
         OptionError
-            To train it would take more memory than the machine has.
+            To train it would take more memory than the machine, or its GPU, has.
         """
         count = self.parameters(image_shape)
-        if count * BYTES > _memory():
-            raise OptionError(
-                f"a model with latent = {self.latent} and hidden = {self.hidden} has {count:,} "
-                f"parameters; to train it takes about {count * BYTES / 2**30:,.0f} GB, and this "
-                f"machine has {_memory() / 2**30:,.0f} GB: choose smaller sizes"
-            )
+        memories = {"this machine has": _memory(), "its GPU has free": get().free_memory()}
+        for whose, there in memories.items():
+            if count * BYTES > there:
+                raise OptionError(
+                    f"a model with latent = {self.latent} and hidden = {self.hidden} has "
+                    f"{count:,} parameters; to train it takes about {count * BYTES / 2**30:,.0f} "
+                    f"GB, and {whose} {there / 2**30:,.0f} GB: choose smaller sizes"
+                )
         return VAE(image_shape, self.latent, self.hidden, seed=self.seed)
 
     def parameters(self, image_shape: tuple[int, ...]) -> int:
@@ -133,7 +142,7 @@ def parse(content: dict[str, Any]) -> Config:
     >>> parse(asdict(Config()) | {"hidden": [256, 128]}) == Config()
     True
     """
-    content = {"kernels": "numpy"} | content  # older runs had no choice
+    content = {"kernels": "numpy", "precision": "float32"} | content  # older runs had no choice
     values: dict[str, Any] = {"hidden": tuple(_sizes(content, "hidden"))}
     for field in fields(Config):
         value = content.get(field.name)

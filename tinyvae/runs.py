@@ -69,7 +69,8 @@ class Run:
         """
         group = group or Alone()
         group.once(lambda: self.check(config, resume))
-        with backends.use(config.backend, config.kernels):
+        config = group.once(config.settled)
+        with backends.use(config.backend, config.kernels, config.precision):
             model, history = self._trained(config, dataset, resume, callbacks, group)
         if group.rank:
             return history
@@ -97,7 +98,7 @@ class Run:
                     "there, or another folder with --out"
                 )
             return
-        saved = self.config
+        saved, config = self.config.settled(), config.settled()
         for name, value in asdict(replace(saved, epochs=config.epochs)).items():
             if (asked := getattr(config, name)) != value:
                 raise RunError(

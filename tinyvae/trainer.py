@@ -19,6 +19,7 @@ import numpy as np
 from tinyvae import __version__
 from tinyvae.autograd import Replay, Tensor, trace_non_finite
 from tinyvae.backend import Array
+from tinyvae.capacity import enough_memory
 from tinyvae.data.batches import batches, feeds
 from tinyvae.data.dataset import Split
 from tinyvae.errors import DataError, GraphError, NonFiniteError, OptionError, ShapeError
@@ -71,7 +72,8 @@ class Trainer:
 
     def run(self) -> list[Row]:
         """Train until the last epoch, or until it no longer helps."""
-        with _ctrl_c() as asked, np.errstate(over="ignore", invalid="ignore"):
+        room = enough_memory(self.model, self.settings.batch)
+        with room, _ctrl_c() as asked, np.errstate(over="ignore", invalid="ignore"):
             self.asked = asked
             while self.state.epoch <= self.settings.epochs and not self.is_stale:
                 self._run_epoch(asked)
@@ -324,6 +326,7 @@ class Trainer:
 
 
 def _check_data(model: VAE, train: Split, valid: Split | None, settings: Settings) -> None:
+    model.backend.check(next(iter(model.parameters())).array)
     if settings.patience and valid is None:
         raise OptionError("early stopping needs validation images: give valid=..., or patience=0")
     for split in (train, valid):

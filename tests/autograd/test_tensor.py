@@ -35,7 +35,7 @@ def test_float_arrays_keep_their_dtype(backend, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["int64", "uint8", "bool", "float16", "complex128"])
-def test_arrays_without_a_gradient_are_refused_with_the_way_out(dtype):
+def test_arrays_without_a_gradient_are_refused_with_the_way_out(backend, dtype):
     with pytest.raises(DtypeError, match=rf"array of {dtype} has no gradient.*dtype='float32'"):
         Tensor(np.ones(3, dtype))
 
@@ -46,12 +46,12 @@ def test_integers_are_taken_where_a_dtype_is_named(backend):
     np.testing.assert_array_equal(x.numpy(), [0, 1, 2])
 
 
-def test_a_dtype_other_than_float32_and_float64_is_refused():
+def test_a_dtype_other_than_float32_and_float64_is_refused(backend):
     with pytest.raises(DtypeError, match="float32 or float64, not 'int8'"):
         Tensor([1.0], dtype="int8")
 
 
-def test_a_tensor_of_a_tensor_is_refused():
+def test_a_tensor_of_a_tensor_is_refused(backend):
     with pytest.raises(DtypeError, match="Tensor already"):
         Tensor(Tensor([1.0]))
 
@@ -167,7 +167,7 @@ def test_a_number_on_either_side_keeps_the_dtype(backend, function, slope, dtype
 
 
 @pytest.mark.parametrize("operator", ["+", "-", "*", "/", "@"])
-def test_a_numpy_array_on_the_left_leaves_the_operator_to_the_tensor(operator):
+def test_a_numpy_array_on_the_left_leaves_the_operator_to_the_tensor(backend, operator):
     x = Tensor(B, requires_grad=True)
     y = eval(f"A {operator} x", {"A": A, "x": x})
     assert isinstance(y, Tensor)
@@ -238,7 +238,7 @@ def test_shapes_that_do_not_fit_are_named_with_the_op(backend, function, message
         function(Tensor(np.zeros((2, 3))), Tensor(np.zeros(4)))
 
 
-def test_an_op_of_numbers_alone_is_refused():
+def test_an_op_of_numbers_alone_is_refused(backend):
     with pytest.raises(DtypeError, match="exp: at least one input must be a Tensor"):
         ops.exp(2.0)
 

@@ -100,7 +100,7 @@ def test_within_no_grad_nothing_is_recorded(backend):
     assert (x * x).requires_grad
 
 
-def test_no_grad_ends_with_its_block_even_by_an_error():
+def test_no_grad_ends_with_its_block_even_by_an_error(backend):
     with pytest.raises(KeyError), no_grad():
         raise KeyError
     assert (leaf(2.0) * 2).requires_grad

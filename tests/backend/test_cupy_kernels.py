@@ -11,7 +11,6 @@ import itertools
 import re
 import sys
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import cuda_on_host
@@ -20,6 +19,7 @@ import nvrtc
 import pytest
 import standin
 from cuda_on_host import FUSED, SEPARATE
+from fake_cupy import fake_cupy
 
 import tinyvae as tv
 from tinyvae import optim, resident
@@ -93,10 +93,7 @@ def test_nvrtc_refuses_what_is_no_cuda(name: str) -> None:
 def test_cupys_backend_has_the_kernels_and_compiles_none_before_it_is_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    cuda = SimpleNamespace(is_available=lambda: True, Stream=lambda **_: None)
-    names = ("ndarray", "asarray", "asnumpy", "ones")
-    cupy = SimpleNamespace(cuda=cuda, **{name: getattr(np, name, None) for name in names})
-    monkeypatch.setitem(sys.modules, "cupy", cupy)  # one without RawKernel
+    monkeypatch.setitem(sys.modules, "cupy", fake_cupy())  # one without RawKernel
     assert set(cupy_backend.load().kernels) == OPERATIONS | STEP
 
 

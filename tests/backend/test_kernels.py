@@ -9,7 +9,7 @@ from typing import Any
 import cuda_on_host
 import numpy as np
 import pytest
-from conftest import why_not
+from conftest import CUPY, why_not
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
@@ -29,7 +29,7 @@ HOST_THREADS = 8  # in a block, where the host runs a kernel: fewer than numbers
 shapes = st.lists(st.integers(0, 9), min_size=1, max_size=3).map(tuple)
 
 
-@pytest.fixture(params=["numpy", "numba", "CUDA on the host", "cupy"])
+@pytest.fixture(params=["numpy", "numba", "CUDA on the host", CUPY])
 def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Backend:
     """Each backend with kernels in turn."""
     if request.param == "CUDA on the host":
@@ -245,7 +245,7 @@ def test_five_steps_of_adam_are_those_of_the_reference(
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("size", [BLOCK - 1, BLOCK, 2 * BLOCK + 3])
 @pytest.mark.parametrize("decay", [0.0, 0.1])
-@pytest.mark.parametrize("backend", ["numpy", "cupy"], indirect=True)
+@pytest.mark.parametrize("backend", ["numpy", CUPY], indirect=True)
 def test_five_steps_of_adam_are_those_of_the_reference_where_its_blocks_meet(
     backend: Backend, dtype: str, size: int, decay: float
 ) -> None:

@@ -12,7 +12,7 @@ from tinyvae.errors import DtypeError, NonFiniteError
 
 
 @pytest.mark.parametrize("name", sorted(OPS.keys() - {"astype"}))
-def test_every_op_has_its_gradient_in_float32_too(name):
+def test_every_op_has_its_gradient_in_float32_too(backend, name):
     for function, *inputs in drawn(name, 0):
         assert gradcheck(function, *inputs, float32=True)
 

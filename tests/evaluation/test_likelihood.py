@@ -114,7 +114,7 @@ def test_many_samples_and_images_go_through_in_parts_without_a_difference(
 
 @pytest.mark.parametrize("samples", [2, 3, 20])
 def test_no_more_codes_than_rows_are_decoded_at_once_and_all_of_them_in_the_end(
-    monkeypatch: pytest.MonkeyPatch, samples: int
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, samples: int
 ) -> None:
     sizes, decode = [], tv.VAE.decode
     monkeypatch.setattr(likelihood, "ROWS", 7)
@@ -124,7 +124,9 @@ def test_no_more_codes_than_rows_are_decoded_at_once_and_all_of_them_in_the_end(
     assert sum(sizes) == 16 * samples
 
 
-def test_the_estimate_is_low_by_half_of_the_squared_error_and_more_samples_raise_it() -> None:
+def test_the_estimate_is_low_by_half_of_the_squared_error_and_more_samples_raise_it(
+    backend: Backend,
+) -> None:
     model = small_vae((2, 2))
     exact = Enumerated.of(model).log_evidence(all_images(4)[6])
     images = np.repeat(IMAGES[6:7], 8000, axis=0)
@@ -135,7 +137,7 @@ def test_the_estimate_is_low_by_half_of_the_squared_error_and_more_samples_raise
     assert half > 4 * some.standard_error
 
 
-def test_the_error_of_the_average_is_that_of_independent_images() -> None:
+def test_the_error_of_the_average_is_that_of_independent_images(backend: Backend) -> None:
     result = LogLikelihood(np.array([-1.0, -3.0]), np.array([0.3, 0.4]), np.array([5.0, 5.0]))
     assert (result.mean, result.standard_error) == (-2.0, pytest.approx(0.25))
 
@@ -156,7 +158,7 @@ def test_the_estimate_leaves_the_model_as_it_was(backend: Backend) -> None:
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_the_estimate_records_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_estimate_records_nothing(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     made, wrap = [], tv.Tensor.wrap
     monkeypatch.setattr(
         tv.Tensor, "wrap", staticmethod(lambda *a: made.append(wrap(*a)) or made[-1])

@@ -132,7 +132,9 @@ def test_many_images_go_through_in_parts_without_a_difference(
     np.testing.assert_allclose(model.reconstruct(images), whole[1], rtol=1e-5)
 
 
-def test_the_work_without_gradients_records_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_work_without_gradients_records_nothing(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made, wrap = [], tv.Tensor.wrap
     monkeypatch.setattr(
         tv.Tensor, "wrap", staticmethod(lambda *a: made.append(wrap(*a)) or made[-1])
@@ -144,7 +146,9 @@ def test_the_work_without_gradients_records_nothing(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("shape", [(7, 3, 2), (7, 1, 6), (7, 5), (7, 2, 3, 3), (0, 2, 3), (6,)])
-def test_images_of_another_shape_are_refused_with_both_shapes(shape: tuple[int, ...]) -> None:
+def test_images_of_another_shape_are_refused_with_both_shapes(
+    backend: Backend, shape: tuple[int, ...]
+) -> None:
     with pytest.raises(ShapeError) as caught:
         tv.VAE((2, 3)).embed(np.zeros(shape, dtype=np.uint8))
     assert "(N, 2, 3) or (N, 6)" in str(caught.value)
@@ -152,7 +156,9 @@ def test_images_of_another_shape_are_refused_with_both_shapes(shape: tuple[int, 
 
 
 @pytest.mark.parametrize("shape", [(4, 3), (2,), (0, 2), (4, 2, 1)])
-def test_codes_of_another_shape_are_refused_with_both_shapes(shape: tuple[int, ...]) -> None:
+def test_codes_of_another_shape_are_refused_with_both_shapes(
+    backend: Backend, shape: tuple[int, ...]
+) -> None:
     with pytest.raises(ShapeError) as caught:
         tv.VAE((2, 3), latent=2).generate(np.zeros(shape, dtype="float32"))
     assert "(N, 2)" in str(caught.value)
@@ -160,7 +166,9 @@ def test_codes_of_another_shape_are_refused_with_both_shapes(shape: tuple[int, .
 
 
 @pytest.mark.parametrize("images", [np.full((1, 2, 3), 7.0), np.full((1, 2, 3), 255)])
-def test_pixels_outside_0_to_1_are_refused_before_they_are_used(images: np.ndarray) -> None:
+def test_pixels_outside_0_to_1_are_refused_before_they_are_used(
+    backend: Backend, images: np.ndarray
+) -> None:
     with pytest.raises(DataError, match=r"\[0, 1\].* uint8"):
         tv.VAE((2, 3)).embed(images)
 

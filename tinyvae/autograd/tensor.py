@@ -350,9 +350,11 @@ def _own_copy(data: Any, dtype: str | None) -> Array:
             f"an array of {data.dtype} has no gradient; a Tensor takes float32 or float64: "
             "say which, as in tv.Tensor(data, dtype='float32'), and divide bytes of pixels by 255"
         )
-    if backends.of(data).host:
-        plain = backends.of(data).xp.array(data, dtype=dtype or data.dtype)  # no subclass
+    owner = backends.of(data)
+    if owner.host:
+        plain = owner.xp.array(data, dtype=dtype or data.dtype)  # no subclass
         return backends.get().asarray(plain)
+    owner.check(data)
     return data.astype(dtype or data.dtype, copy=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
@@ -18,6 +19,9 @@ Array: TypeAlias = Any
 
 Kernels: TypeAlias = Mapping[str, Callable[..., Any]]
 """One-pass versions of ops and optimiser rules, by the names of their references."""
+
+PRECISIONS = ("float32", "tf32", "bfloat16")
+"""What matrix products of float32 may be computed in; see `use`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +54,14 @@ class Backend:
     aside, join : callable
         A context whose work need not be done before what follows it is begun; and the end of
         that: what comes after waits for it.
+    precisions : tuple of str
+        What its matrix products of float32 can be computed in; see `use`.
+    check : callable
+        Refuses an array of its type that is on another device than the current one.
+    is_full : callable
+        Whether an exception says that the device has no memory left.
+    about : callable
+        What there is to say of the device, in lines.
     """
 
     name: str
@@ -65,6 +77,10 @@ class Backend:
     free_memory: Callable[[], float] = lambda: math.inf
     aside: Callable[[], AbstractContextManager[None]] = nullcontext
     join: Callable[[], None] = lambda: None
+    precisions: tuple[str, ...] = ("float32",)
+    check: Callable[[Array], None] = lambda _: None
+    is_full: Callable[[BaseException], bool] = lambda _: False
+    about: Callable[[], list[str]] = list
 
     def __repr__(self) -> str:
         return f"Backend({self.name!r})"
@@ -94,8 +110,9 @@ _loaded: dict[str, Backend] = {}
 _by_type: dict[type, Backend] = {}
 _current: ContextVar[Backend | None] = ContextVar("backend", default=None)
 _compiled: ContextVar[Kernels | None] = ContextVar("kernels", default=None)
+_precision: ContextVar[str] = ContextVar("precision", default=PRECISIONS[0])
 _kernel_loaders: dict[str, Callable[[], Kernels]] = {}
-_precision: ContextVar[str] = ContextVar("precision", default="float32")
+_told: list[str] = []  # why there was no GPU, where that was said: once
 
 
 def register(name: str, loader: Callable[[], Backend]) -> None:
@@ -115,7 +132,7 @@ def names() -> list[str]:
 def get(backend: str | Backend | None = None) -> Backend:
     """The backend of that name, loaded if need be; the one in use for None.
 
-    ``"auto"`` is CuPy where a GPU answers and NumPy elsewhere.
+    ``"auto"`` is CuPy where a GPU answers and NumPy elsewhere; a warning says why, once.
 
     Raises
     ------
@@ -131,16 +148,25 @@ def get(backend: str | Backend | None = None) -> Backend:
     if backend is None:
         return _current.get() or get("numpy")
     if backend == "auto":
-        try:
-            return get("cupy")
-        except BackendError:
-            return get("numpy")
+        chosen, reason = best()
+        if reason and not _told:
+            _told.append(reason)
+            warnings.warn(f"no GPU is used, but NumPy: {reason}", stacklevel=3)
+        return chosen
     if backend not in _loaders:
         raise BackendError(f"unknown backend {backend!r}; choose one of {names()} or 'auto'")
     if backend not in _loaded:
         loaded = _loaders[backend]()
         _loaded[backend] = _by_type[loaded.array_type] = loaded
     return _loaded[backend]
+
+
+def best() -> tuple[Backend, str]:
+    """What ``"auto"`` stands for here; and where that is not the GPU, the reason."""
+    try:
+        return get("cupy"), ""
+    except BackendError as error:
+        return get("numpy"), str(error)
 
 
 def of(array: Array) -> Backend:
@@ -228,12 +254,22 @@ def compiled_kernels(name: str) -> Kernels | None:
 
 
 def precision() -> str:
-    """What matrix products of float32 on a GPU are computed in.
+    """What matrix products of float32 on a GPU are computed in: one of `PRECISIONS`.
 
     >>> precision()
     'float32'
     """
     return _precision.get()
+
+
+def _check_precision(name: str, backend: Backend) -> None:
+    if name not in PRECISIONS:
+        raise BackendError(f"unknown precision {name!r}; choose one of {list(PRECISIONS)}")
+    if name not in backend.precisions:
+        raise BackendError(
+            f"backend {backend.name!r} has no precision {name!r}, only {list(backend.precisions)}: "
+            "leave it out, or use a GPU with backend 'cupy'"
+        )
 
 
 class use:  # noqa: N801 - reads as a verb: tv.use("cupy"), with tv.use("cupy"): ...
@@ -247,11 +283,16 @@ class use:  # noqa: N801 - reads as a verb: tv.use("cupy"), with tv.use("cupy"):
         Whether the one-pass kernels on the host are made of NumPy's functions or compiled by
         Numba (extra ``numba``): quicker, and other numbers in the last digits. As it was, if
         left out.
+    precision : {"float32", "tf32", "bfloat16"}, optional
+        What a GPU computes matrix products of float32 in: ``"tf32"`` rounds what is multiplied
+        to 10 bits behind the point, ``"bfloat16"`` to 7; sums, parameters and all else stay
+        float32, and float64 is not touched. As it was, if left out.
 
     Raises
     ------
     BackendError
-        A name is not known, or a library or its device is missing.
+        A name is not known, or a library or its device is missing; or the backend does not
+        have that precision.
 
     Examples
     --------
@@ -260,15 +301,26 @@ class use:  # noqa: N801 - reads as a verb: tv.use("cupy"), with tv.use("cupy"):
     'numpy'
     """
 
-    def __init__(self, backend: str | Backend, kernels: str | None = None) -> None:
+    def __init__(
+        self, backend: str | Backend, kernels: str | None = None, precision: str | None = None
+    ) -> None:
         self.backend = get(backend)
         compiled = _compiled.get() if kernels is None else compiled_kernels(kernels)
-        self._tokens = _current.set(self.backend), _compiled.set(compiled)
+        if precision is None:
+            precision = _precision.get()
+        else:
+            _check_precision(precision, self.backend)
+        self._tokens = (
+            _current.set(self.backend),
+            _compiled.set(compiled),
+            _precision.set(precision),
+        )
 
     def __enter__(self) -> Backend:
         return self.backend
 
     def __exit__(self, *exception: object) -> None:
-        current, compiled = self._tokens
+        current, compiled, precision = self._tokens
         _current.reset(current)
         _compiled.reset(compiled)
+        _precision.reset(precision)

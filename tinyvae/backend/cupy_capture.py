@@ -90,15 +90,22 @@ class Capture:
     def rehearsal(self) -> Iterator[None]:
         """Within the block the computation runs as it will be written down, on the same streams.
 
-        So that what a stream needs, compiled code or a library's own memory, is there before.
+        So that what a stream needs, compiled code or a library's own memory, is there before;
+        and what cannot be written down is refused before it has drawn a number.
         """
         streams, now = self.streams, self.streams.cuda.get_current_stream()
         streams._wait(streams.main, now)
-        with self._on_streams():
-            yield
-            streams.join()
-        streams._wait(now, streams.main)
-        self._held.clear()
+        try:
+            with being_recorded(), self._on_streams():
+                try:
+                    yield
+                finally:
+                    streams.join()
+        except MemoryError as error:
+            raise NotRecordableError(f"a graph of this step needs more memory: {error}") from error
+        finally:
+            streams._wait(now, streams.main)
+            self._held.clear()
 
     @contextmanager
     def _on_streams(self) -> Iterator[None]:
@@ -129,7 +136,8 @@ class Capture:
                 self._graph = self.streams.main.end_capture()
             except RuntimeError as broken:  # of CUDA, for what was done within
                 error = error or broken
-        if isinstance(error, RuntimeError) and not isinstance(error, TinyvaeError):
+        # Memory too: what a graph does takes more of it than the same done at once.
+        if isinstance(error, (RuntimeError, MemoryError)) and not isinstance(error, TinyvaeError):
             raise NotRecordableError(f"CUDA does not capture this step: {error}") from error
 
     def finish(self, results: Sequence[Any] = ()) -> Callable[[], None]:
