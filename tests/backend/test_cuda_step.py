@@ -3,23 +3,28 @@
 # ruff: noqa: SIM905 - a table of words is easier to read than a table of quotes
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import cublas_on_host
 import cuda_on_host
 import numpy as np
 import pytest
 import standin
+import standin_graphs as graphs
 
 import tinyvae as tv
 from tinyvae.autograd import OPS, Tensor
-from tinyvae.backend import Backend, base, cupy_kernels
+from tinyvae.backend import Backend, base, cuda_products, cupy_kernels
 from tinyvae.data.dataset import Split
 from tinyvae.errors import ShapeError
 from tinyvae.objectives import elbo_terms
 from tinyvae.resident import Resident
+from tinyvae.settings import Settings
+from tinyvae.trainer import Trainer
 
 pytestmark = pytest.mark.skipif(
     cuda_on_host.COMPILER is None, reason="needs Linux and a C++ compiler, such as g++"
@@ -35,6 +40,23 @@ class Products:
 
     def affine(self, x: Any, weight: Any, bias: Any, relu: bool) -> Any:
         return standin._call("layer", layer, (x, weight, bias, relu), {})
+
+
+class OfCublas(cuda_products.Products):
+    """The real code, which calls a cuBLAS on the host when a graph is launched."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(cublas_on_host.cupy(), name)
+
+    def _multiply(self, a: Any, b: Any, c: Any, epilogue: Any = None) -> bool:
+        def act() -> bool:
+            return super(OfCublas, self)._multiply(a, b, c, epilogue)
+
+        stream = graphs.captured()
+        if stream is None:
+            return act()
+        stream.add(act, [a._memory, b._memory, c._memory])
+        return True
 
 
 def layer(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, relu: bool) -> np.ndarray:
@@ -184,6 +206,36 @@ def test_a_step_with_the_kernels_is_captured_and_trains_as_one_without(device: B
 def without_kernels() -> list[np.ndarray]:
     with in_use(standin.load()):
         return trained(steps_of((3, 4), 5, 2, batch=6))
+
+
+@pytest.mark.parametrize("name", ["cublas", "nvmath"])
+@pytest.mark.parametrize("binarise", ["none", "dynamic"])
+def test_a_run_with_all_that_is_for_a_gpu_ends_as_one_on_numpy(
+    name: str, binarise: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kernels, cuBLAS, capture and branches, together; each on the host."""
+    for module, made in cublas_on_host.nvmath().items():
+        monkeypatch.setitem(sys.modules, module, made)
+    images = RNG.integers(256, size=(22, 3, 4), dtype=np.uint8)
+    settings = {"epochs": 5, "batch": 8, "clip": 1.0, "warm_up": 2, "binarise": binarise}
+
+    def run() -> Trainer:
+        model = tv.VAE((3, 4), latent=3, hidden=(7, 5))
+        trainer = Trainer(model, Split(images), Split(images[:4]), Settings(**settings))
+        trainer.run()
+        return trainer
+
+    with in_use(cuda_on_host.backend(OfCublas(name))):
+        ours = run()
+    with tv.use("numpy"):
+        theirs = run()
+    assert ours._resident is not None
+    assert ours._resident.is_recorded
+    for one, other in zip(*(t.model.state_dict().values() for t in (ours, theirs)), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
+    for here, there in zip(ours.state.history, theirs.state.history, strict=True):
+        assert here["train_loss"] == pytest.approx(there["train_loss"], rel=1e-5)
+        assert here["valid_loss"] == pytest.approx(there["valid_loss"], rel=1e-5)
 
 
 LAYERS: dict[str, Callable[..., Tensor]] = {

@@ -271,7 +271,7 @@ def test_what_cupys_pool_holds_unused_is_free_up_to_its_limit(installed: Install
 
 def test_the_device_is_described_by_its_name_memory_and_versions(installed: Install) -> None:
     installed(fake_cupy(driver=13000, runtime=12090))
-    assert get("cupy").about() == [
+    assert get("cupy").about()[:3] == [
         "NVIDIA H200, 100.0 of 140.0 GB are free",
         "CUDA 12.9, driver for CUDA 13.0",
         "precision of matrix products: float32, tf32, bfloat16",

@@ -173,6 +173,7 @@ def in_a_step(
             None,
             Settings(batch=8, **settings),
         )
+        trainer._terms = trainer._terms.tape  # a step as it stands, and not compared with another
         batches = list(trainer._batches())
         trainer.train_step(*batches[0])  # what is set up at first use
 
