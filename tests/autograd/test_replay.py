@@ -12,7 +12,7 @@ import pytest
 import tinyvae as tv
 from tinyvae.autograd import OPS, trace_non_finite
 from tinyvae.autograd.replay import agree
-from tinyvae.backend import Backend, get
+from tinyvae.backend import Backend, base, get, register_kernels
 from tinyvae.errors import GraphError, OptionError
 from tinyvae.evaluation.gradients import CASES
 
@@ -408,3 +408,19 @@ def test_the_gradients_of_layers_that_share_their_weights_add_up(backend: Backen
         wanted = taped(lambda *p, x=x: thrice(backend.from_host(x), *p), arrays)
         for got, each in zip(map(gradient, shared), wanted[1:], strict=True):
             np.testing.assert_array_equal(got, each)
+
+
+def test_other_kernels_and_another_precision_have_plans_of_their_own() -> None:
+    doubled = {"exp": lambda x: (2 * np.exp(x), lambda g: 2 * g * np.exp(x))}
+    register_kernels("doubled", lambda: doubled)
+    w = weight(0.0)
+    replay = tv.Replay(lambda: tv.exp(w).sum(), [w])
+    for _ in range(6):
+        for kernels, wanted in (("numpy", 1.0), ("doubled", 2.0)):
+            with tv.use("numpy", kernels=kernels):
+                assert steps(replay, [w], ()) == [wanted]
+    assert len(replay._plans) == 2
+    token = base._precision.set("tf32")
+    steps(replay, [w], ())
+    base._precision.reset(token)
+    assert len(replay._plans) == 3

@@ -82,7 +82,7 @@ class Replay:
         fresh = all(parameter.grad is None for parameter in self.parameters)
         if recording is None or not fresh or tracing.get() or not is_recording():
             return self.tape(*inputs)
-        key = tuple(map(_kind, inputs))
+        key = (backends.ways(), *map(_kind, inputs))
         if key not in self._plans:
             return self._first(key, recording(), inputs)
         plan = self._plans[key] = self._plans.pop(key)  # the last to be forgotten

@@ -15,6 +15,7 @@ from tinyvae.backend.base import (
     register_kernels,
     same_shape,
     use,
+    ways,
 )
 from tinyvae.backend.recording import perform, refuse_to_record, unwatched
 
@@ -35,6 +36,7 @@ __all__ = [
     "same_shape",
     "unwatched",
     "use",
+    "ways",
 ]
 
 register("numpy", numpy_backend.load)

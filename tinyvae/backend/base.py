@@ -262,6 +262,11 @@ def precision() -> str:
     return _precision.get()
 
 
+def ways() -> tuple[Any, ...]:
+    """What beside its arguments says how an op is computed: the kernels and the precision."""
+    return id(_compiled.get()), _precision.get()
+
+
 def _check_precision(name: str, backend: Backend) -> None:
     if name not in PRECISIONS:
         raise BackendError(f"unknown precision {name!r}; choose one of {list(PRECISIONS)}")
