@@ -52,7 +52,7 @@ class Case:
         return 3 * sum(forward) - forward[0]
 
     def draw(self, seed: int) -> tuple[list[Any], Any, Any]:
-        """The same for all, in float64: weights (I, O) and biases in turn, pixels in 255ths, noise."""
+        """The same for all, in float64: weights (I, O) and biases in turn, grey pixels, noise."""
         import numpy as np
 
         random = np.random.default_rng(seed)
