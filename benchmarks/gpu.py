@@ -42,8 +42,7 @@ from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 
-from agreement import refuse
-from cases import Case
+from agreement import TOLERANCE, refuse
 from gpu_parts import PARTS, SIZES, Bench, Crew
 from gpu_play import LIBRARIES, play_compare, player
 from gpu_report import draw, floors
@@ -57,6 +56,8 @@ OURS = {"tinyvae", "tinyvae_replayed"}
 def on_device(crew: Crew, device: str) -> list[Row]:
     """What each contestant runs on; the end, if it is not tinyvae's."""
     found = crew.ask(crew.names, "about")
+    for name in set(crew.names) - set(found):
+        crew.leave_out(name)
     if "tinyvae" not in found:
         raise SystemExit(
             f"tinyvae finds no {device} here: {crew.failures[0]['failed']}\nWith `--device cpu` "
@@ -66,28 +67,27 @@ def on_device(crew: Crew, device: str) -> list[Row]:
     return [{"contestant": name} | about for name, about in found.items()]
 
 
-def check(names: Sequence[str], device: str, case: Case, seed: int, dtype: str) -> list[Row]:
-    """How far the contestants are apart, each in a process of its own; all at once."""
+def checks(names: Sequence[str], options: argparse.Namespace) -> list[Row]:
+    """How far apart they are in a step, and in one of IWAE; or the end of it."""
+    players = {
+        f"{name}, {dtype}": (name, {"device": options.device, "dtype": dtype})
+        for name in names
+        for dtype in TOLERANCE
+    }
+    found: list[Row] = []
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        crew = Crew(stack, names, device=device, dtype=dtype)
-        paths = {name: {"path": str(folder / name)} for name in names}
-        done = [*crew.ask(names, "agree", paths, case=asdict(case), seed=seed)]
-        if crew.failures:
-            raise SystemExit(f"agreement in {dtype}: {crew.failures}")
-        compare = Contestant("compare", folder=str(folder), names=done, dtype=dtype)
-        return stack.enter_context(compare)()
-
-
-def checks(names: Sequence[str], options: argparse.Namespace) -> list[Row]:
-    """Of a step and of one of IWAE; or the end of it."""
-    found: list[Row] = []
-    for case in (SIZES[options.device].base, SIZES[options.device].iwae):
-        for dtype in ("float64", "float32"):
-            print(f"agreement, {case}, {dtype}", file=sys.stderr)
-            rows = check(names, options.device, case, options.seed, dtype)
-            refuse(rows)
-            found += [{"k": case.k} | row for row in rows]
+        crew, paths = Crew(stack, players), {each: {"path": str(folder / each)} for each in players}
+        for case in (SIZES[options.device].base, SIZES[options.device].iwae):
+            print(f"agreement, {case}", file=sys.stderr)
+            crew.ask(crew.names, "agree", paths, case=asdict(case), seed=options.seed)
+            if crew.failures:
+                raise SystemExit(f"no agreement without an answer: {crew.failures}")
+            for dtype in TOLERANCE:
+                config = {"folder": str(folder), "names": names, "dtype": dtype}
+                rows = stack.enter_context(Contestant("compare", **config))()
+                refuse(rows)
+                found += [{"k": case.k} | row for row in rows]
     return found
 
 
@@ -107,13 +107,15 @@ def main() -> None:
     chosen = asked()
     names = [name for name in HERE if name in {*OURS, *chosen.contestants}]
     with ExitStack() as stack:
-        crew = Crew(stack, names, device=chosen.device)
+        crew = Crew(stack, {name: (name, {"device": chosen.device}) for name in names})
         bench = Bench(chosen, crew, SIZES[chosen.device])
         bench.show("devices", on_device(crew, chosen.device))
         bench.show("checks", checks(crew.names, chosen))
         for part in (name for name in PARTS if name in chosen.only):
             print(part, file=sys.stderr)
             PARTS[part](bench)
+        missed = crew.one("torch_compiled", "graphs_missed")
+        bench.show("graphs", [] if missed is None else [{"compiled without a graph": missed}])
         bench.show("failures", crew.failures)
         bench.show("floors", floors(bench) if chosen.device == "gpu" else [])
         path = bench.save()

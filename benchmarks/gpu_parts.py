@@ -73,40 +73,52 @@ SIZES = {
 
 
 class Crew:
-    """Contestants, each in its process; one that fails is left out from then on."""
+    """Contestants, each in its process; one whose process ends is left out from then on."""
 
-    def __init__(self, stack: ExitStack, names: Iterable[str], **config: Any) -> None:
+    def __init__(self, stack: ExitStack, players: Mapping[str, tuple[str, Row]]) -> None:
         self.failures: list[Row] = []
-        self._ready = {name: stack.enter_context(Contestant(name, **config)) for name in names}
+        self._ready = {
+            name: stack.enter_context(Contestant(plays, **config))
+            for name, (plays, config) in players.items()
+        }
 
     @property
     def names(self) -> list[str]:
-        """Of those that have not failed."""
+        """Of those that take part."""
         return list(self._ready)
+
+    def leave_out(self, name: str) -> None:
+        self._ready.pop(name, None)
 
     def ask(
         self, names: Sequence[str], do: str, own: Mapping[str, Row] | None = None, **question: Any
     ) -> dict[str, Any]:
-        """The answers of these to one question, which they work on at the same time."""
+        """The answers of these to one question, which they work on at the same time.
+
+        Without those who fail: ``failures`` says why.
+        """
         there = [name for name in names if name in self._ready]
         for name in there:
             self._ready[name].ask(do=do, **question, **(own or {}).get(name, {}))
-        answers = {name: self._answer(name, do) for name in there}
-        return {name: answer for name, answer in answers.items() if name in self._ready}
+        answers = {name: self._answer(name) for name in there}
+        failed = {name for name, answer in answers.items() if _is_failure(answer)}
+        self.failures += [{"contestant": name, "asked": do} | answers[name] for name in failed]
+        return {name: answer for name, answer in answers.items() if name not in failed}
 
     def one(self, name: str, do: str, **question: Any) -> Any:
-        """The answer of one; None if it fails, or has failed."""
+        """The answer of one; None if it fails, or takes no part."""
         return self.ask([name], do, **question).get(name)
 
-    def _answer(self, name: str, do: str) -> Any:
+    def _answer(self, name: str) -> Any:
         try:
-            answer = self._ready[name].answer()
+            return self._ready[name].answer()
         except SystemExit as gone:
-            answer = {"failed": str(gone)}
-        if isinstance(answer, dict) and "failed" in answer:
-            del self._ready[name]
-            self.failures.append({"contestant": name, "asked": do} | answer)
-        return answer
+            self.leave_out(name)
+            return {"failed": str(gone)}
+
+
+def _is_failure(answer: Any) -> bool:
+    return isinstance(answer, dict) and "failed" in answer
 
 
 @dataclass
@@ -223,9 +235,9 @@ def mnist(bench: Bench) -> None:
     for kind in sizes.precisions:
         names = [name for name in crew.names if name != "tinyvae"]
         names = names if kind == "float32" else ["tinyvae_replayed"]
-        crew.ask(names, "read", case=case, data=sizes.data, precision=kind)
+        ready = crew.ask(names, "read", case=case, data=sizes.data, precision=kind)
         for k, seed in enumerate(sizes.seeds):
-            for name in names:
+            for name in ready:
                 found = crew.one(name, "fit", seed=seed, epochs=sizes.epochs)
                 about = {"contestant": name, "precision": kind, "seed": seed, "run": k + 1}
                 rows += [about | found] if found else []
@@ -242,7 +254,7 @@ def memory(bench: Bench) -> None:
     for name in bench.crew.names:
         with ExitStack() as stack:
             before = used_mb()
-            fresh = Crew(stack, [name], device=bench.options.device)
+            fresh = Crew(stack, {name: (name, {"device": bench.options.device})})
             fresh.one(name, "prepare", case=case, **about)
             fresh.one(name, "block")
             found, after = fresh.one(name, "held"), used_mb()

@@ -142,7 +142,7 @@ class Player:
 
 def play_compare(folder: str, names: Sequence[str], dtype: str) -> Callable[[], list[Row]]:
     """How far those that left their `first_steps` there are from the first of them."""
-    found = {name: pickle.loads((Path(folder) / name).read_bytes()) for name in names}
+    found = {name: pickle.loads((Path(folder) / f"{name}, {dtype}").read_bytes()) for name in names}
     return lambda: differences(found, dtype)
 
 

@@ -78,9 +78,9 @@ def wait(_result: object) -> None:
         backend().xp.cuda.Device().synchronize()
 
 
-def mnist(_name: str, case: Case, data: str, precision: str) -> Callable[[int, int], Row]:
+def mnist(_name: str, case: Case, data: str, _precision: str) -> Callable[[int, int], Row]:
     """`fit` and `evaluate` with their defaults."""
-    images, _ = load(data), precision
+    images = load(data)
 
     def train(seed: int, epochs: int) -> Row:
         model = tv.VAE(images.image_shape, case.latent, case.hidden, seed=seed)

@@ -35,7 +35,7 @@ def use(device: str, precision: str) -> None:
     if device == "gpu" and not torch.cuda.is_available():
         raise RuntimeError(f"PyTorch {torch.__version__} finds no GPU")
     torch.set_float32_matmul_precision(MATMUL[precision])
-    torch._dynamo.reset()  # the functions that were compiled before are not wanted any more
+    torch.compiler.reset()  # the functions that were compiled before are not wanted any more
     chosen.update(device=DEVICES[device], precision=precision)
 
 
