@@ -7,7 +7,7 @@ done the last. Noise is drawn in every step, as the library does it.
 
 tinyvae           every step through the tape anew
 tinyvae_replayed  the loop of `tinyvae.fit`, which draws order, batch and noise as well, in
-                  epochs as long as MNIST's; for IWAE `tv.Replay`
+                  epochs of 60,000 images and at least 32 steps; for IWAE `tv.Replay`
 torch             PyTorch, eager, with fused Adam
 torch_compiled    the whole step in one function of `torch.compile`, ``mode="reduce-overhead"``,
                   which makes it one CUDA graph

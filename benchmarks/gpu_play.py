@@ -65,7 +65,7 @@ class Player:
         noises = () if sizes.k else fit_noises(sizes, self.dtype, STEPS + 1)
 
         def make(sizes: Any, *given: Any) -> Any:
-            return self.library.make(self.name, sizes, sizes.batch, *given)
+            return self.library.make(self.name, sizes, 0, *given)
 
         found = first_steps(make, sizes, seed, self.dtype, noises)
         Path(path).write_bytes(pickle.dumps(found))

@@ -112,7 +112,8 @@ class FitStep(TinyvaeStep):
 
     def make_trainer(self, images: Any) -> Trainer:
         stored = Split(np.tile(np.rint(255 * images).astype(np.uint8), (self.steps, 1, 1)))
-        return Steps(self.model, stored, None, Settings(batch=self.case.batch, learning_rate=RATE))
+        settings = Settings(batch=self.case.batch, learning_rate=RATE)
+        return Steps(self.model, stored, None, settings, resident=True)
 
     def __call__(self, _noise: Any = None) -> Any:
         trainer = self.trainer
