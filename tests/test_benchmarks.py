@@ -261,6 +261,7 @@ def test_the_loop_of_fit_draws_the_noise_that_the_others_are_given(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch.compile, by itself
 def test_the_graph_of_torch_is_the_step_of_torch(monkeypatch):
     pytest.importorskip("torch")
     if which("g++") is None:
