@@ -119,7 +119,8 @@ def main() -> None:
         bench.show("failures", crew.failures)
         bench.show("floors", floors(bench) if chosen.device == "gpu" else [])
         path = bench.save()
-        draw(bench.tables["rows"], path.with_suffix(".png"))
+        device = bench.tables["devices"][0]["device"]
+        draw(bench.tables["rows"], device, path.with_suffix(".png"))
 
 
 CONTESTANTS = {name: player(name) for name in LIBRARIES} | {"compare": play_compare}

@@ -23,7 +23,7 @@ NAMES = {"gpu": "cupy", "cpu": "numpy"}
 
 def use(device: str, precision: str) -> None:
     """What is made from now on is there, with products of this precision."""
-    tv.use(NAMES[device], **({} if precision == "float32" else {"precision": precision}))
+    tv.use(NAMES[device], precision=precision)
 
 
 def backend() -> Any:
