@@ -36,8 +36,8 @@ def about() -> Row:
         return {"device": "cpu", "library": f"numpy {metadata.version('numpy')}"}
     cupy = backend().xp
     name = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["name"].decode()
-    version = cupy.cuda.runtime.runtimeGetVersion()
-    return {"device": name, "library": f"cupy {cupy.__version__}, CUDA {version // 1000}"}
+    way = [line for line in backend().about() if line.startswith("matrix products by")]
+    return {"device": name, "library": ", ".join([f"cupy {cupy.__version__}", *way])}
 
 
 def make(name: str, case: Case, images: int, *given: Any) -> Any:
