@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import repeat
 from typing import Any
 
 from cases import Case, Maker
@@ -15,18 +16,24 @@ WHAT = ("loss", "gradients", "last_gradients", "moves")
 Load = Callable[[], Maker]
 
 
-def first_steps(make: Maker, case: Case, seed: int, dtype: str) -> dict[str, list[Any]]:
-    """Losses, the first gradients, and how the weights have moved, with the same noise."""
+def first_steps(
+    make: Maker, case: Case, seed: int, dtype: str, noises: Sequence[Any] = ()
+) -> dict[str, list[Any]]:
+    """Losses, the first gradients, and how the weights have moved, with the same noise.
+
+    That of the case in every step, or one of ``noises`` in each.
+    """
     weights, x, noise = case.draw(seed)
-    step, noise = make(case, weights, x, dtype), noise.astype(dtype)
-    before, losses = step.parameters(), [float(step(noise))]
+    given = iter(noises or repeat(noise.astype(dtype)))
+    step = make(case, weights, x, dtype)
+    before, losses = step.parameters(), [float(step(next(given)))]
     found = {"loss": losses, "gradients": step.gradients()}
-    losses += [float(step(noise)) for _ in range(STEPS - 1)]
+    losses += [float(step(next(given))) for _ in range(STEPS - 1)]
     if dtype == "float64":  # float32 does not know the sign of every gradient, which Adam follows
         found["moves"] = [p - q for p, q in zip(step.parameters(), before, strict=True)]
     if step.keeps_gradients:  # from the first weights, as float32's paths part
         step.set_parameters(weights)
-        step(noise)
+        step(next(given))
         found["last_gradients"] = step.gradients()
     return found
 
@@ -43,6 +50,11 @@ def compare(loads: Mapping[str, Load], case: Case, seed: int, dtype: str) -> lis
     """How far each contestant is from the first one."""
     os.environ["JAX_ENABLE_X64"] = str(int(dtype == "float64"))
     steps = {name: first_steps(load(), case, seed, dtype) for name, load in loads.items()}
+    return differences(steps, dtype)
+
+
+def differences(steps: Mapping[str, dict[str, list[Any]]], dtype: str) -> list[Row]:
+    """How far the `first_steps` of each contestant are from those of the first one."""
     first, *others = steps
     wanted = steps[first]
     return [

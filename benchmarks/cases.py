@@ -45,8 +45,14 @@ class Case:
         through = {self.encoder: self.batch, self.decoder: self.batch * max(1, self.k)}
         return [(rows, *pair) for widths, rows in through.items() for pair in pairwise(widths)]
 
+    @property
+    def operations(self) -> int:
+        """Additions and multiplications of all products of a step: the input wants no gradient."""
+        forward = [2 * math.prod(product) for product in self.products]
+        return 3 * sum(forward) - forward[0]
+
     def draw(self, seed: int) -> tuple[list[Any], Any, Any]:
-        """The same for all, in float64: weights (I, O) and biases in turn, pixels, noise."""
+        """The same for all, in float64: weights (I, O) and biases in turn, grey pixels, noise."""
         import numpy as np
 
         random = np.random.default_rng(seed)
@@ -56,7 +62,7 @@ class Case:
             weights += [
                 random.uniform(-bound, bound, shape) for shape in ((fan_in, fan_out), fan_out)
             ]
-        x = random.random((self.batch, self.pixels))
+        x = random.integers(256, size=(self.batch, self.pixels)) / 255
         return weights, x, random.standard_normal(self.noise_shape)
 
 
@@ -65,6 +71,9 @@ class Step(Protocol):
 
     keeps_gradients: bool
     """Whether `gradients` are those of the last step, and not of the first alone."""
+
+    steps: int
+    """How many steps a call without noise makes."""
 
     def __call__(self, noise: Any = None) -> Any:
         """A step of training, with noise of its own unless given: the loss."""

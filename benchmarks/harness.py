@@ -49,8 +49,16 @@ class Contestant:
 
     def __call__(self, **question: Any) -> Any:
         """The answer to a question, waited for."""
+        self.ask(**question)
+        return self.answer()
+
+    def ask(self, **question: Any) -> None:
+        """Let it begin, without waiting: others may be asked meanwhile."""
         with suppress(BrokenPipeError):  # it is gone, and has no answer either
             print(json.dumps(question), file=self.process.stdin, flush=True)
+
+    def answer(self) -> Any:
+        """What it answers to the question before, waited for."""
         if answer := self.process.stdout.readline():
             return json.loads(answer)
         raise SystemExit(f"{self.name} broke off; what it said stands above")
@@ -77,15 +85,17 @@ def run(main: Callable[[], None], contestants: Mapping[str, Callable[..., Any]] 
 # Measuring
 
 
-def in_turn(measures: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[Any]]:
+def in_turn(
+    measures: Mapping[str, Callable[[], Any]], rounds: int, pause: float = 0.25
+) -> dict[str, list[Any]]:
     """What each measures, round by round, A B A B: a slow spell of the machine meets all.
 
-    The pause lets the threads of the one before, which spin for a while, fall asleep.
+    The pause, in seconds, lets the threads of the one before, which spin for a while, fall asleep.
     """
     found: dict[str, list[Any]] = {name: [] for name in measures}
     for _ in range(rounds):
         for name, measure in measures.items():
-            time.sleep(0.25)
+            time.sleep(pause)
             found[name].append(measure())
     return found
 
@@ -145,9 +155,14 @@ def parser(doc: str | None, rounds: int | None = None) -> argparse.ArgumentParse
 
 def report(name: str, options: argparse.Namespace, **tables: list[Row]) -> Path:
     """Print the tables, write them as JSON with all that they depend on, and say where."""
+    print("\n\n".join(table(rows) for rows in tables.values() if rows))
+    return write(name, options, **tables)
+
+
+def write(name: str, options: argparse.Namespace, **tables: list[Row]) -> Path:
+    """Write the tables as JSON with all that they depend on, and say where."""
     config = {key: value for key, value in vars(options).items() if key != "out"}
     result = {"name": name, "config": config, "versions": versions(), "machine": machine()}
-    print("\n\n".join(table(rows) for rows in tables.values() if rows))
     path = options.out or FOLDER / "results" / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result | tables, indent=1) + "\n")

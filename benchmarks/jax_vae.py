@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +16,6 @@ import numpy as np
 from cases import BETA1, BETA2, EPSILON, RATE, Case
 from jax.flatten_util import ravel_pytree
 
-jax.config.update("jax_platforms", "cpu")
 Layers = list[tuple[jax.Array, jax.Array]]
 FLAT = 10_000  # up to so many parameters one flat vector is quicker, beyond them far slower
 
@@ -50,11 +52,10 @@ def negative_iwae(model: tuple[Layers, Layers], x: jax.Array, noise: jax.Array) 
     return math.log(noise.shape[1]) - jnp.mean(jax.nn.logsumexp(log_p_x + log_p_z_to_q, 1))
 
 
-@partial(jax.jit, static_argnums=0, donate_argnums=1)
-def train_step(
+def trained(
     unravel: Callable[[Any], Any], state: Any, x: jax.Array, noise: jax.Array
 ) -> tuple[Any, jax.Array]:
-    """Forward, backward and Adam; the memory of the old state is taken for the new one."""
+    """Forward, backward and Adam."""
     model, first, second, t = state
     objective = negative_iwae if noise.ndim == 3 else negative_elbo
     loss, gradients = jax.value_and_grad(lambda p: objective(unravel(p), x, noise))(model)
@@ -68,10 +69,41 @@ def train_step(
     return (jax.tree.map(moved, model, first, second), first, second, t), loss
 
 
+train_step = jax.jit(trained, static_argnums=0, donate_argnums=1)
+"""The memory of the old state is taken for the new one."""
+
+
+@partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
+def drawing_step(
+    unravel: Callable[[Any], Any], shape: tuple[int, ...], state: Any, x: jax.Array
+) -> tuple[Any, jax.Array]:
+    """The same with noise of a key in the state."""
+    *kept, key = state
+    key, mine = jax.random.split(key)
+    kept, loss = trained(unravel, tuple(kept), x, jax.random.normal(mine, shape, x.dtype))
+    return (*kept, key), loss
+
+
+@partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
+def taking_step(
+    unravel: Callable[[Any], Any],
+    shape: tuple[int, ...],
+    state: Any,
+    images: jax.Array,
+    order: jax.Array,
+) -> tuple[Any, jax.Array]:
+    """The same on the next images of an epoch's order, counted in the state."""
+    *kept, done = state
+    x = images[jax.lax.dynamic_slice(order, (done,), shape[:1])]
+    kept, loss = drawing_step(unravel, shape, tuple(kept), x)
+    return (*kept, (done + shape[0]) % len(images)), loss
+
+
 class JaxStep:
     """`train_step`, with noise from NumPy: at least as quick as keys that are split inside."""
 
     keeps_gradients = False  # its first mean is the gradient of the first step
+    steps = 1
 
     def __init__(self, case: Case, weights: list[Any], x: Any, dtype: str) -> None:
         arrays = [jnp.array(array, dtype) for array in weights]
@@ -101,6 +133,23 @@ class JaxStep:
 
     def _arrays(self, kept: Any) -> list[Any]:
         return [np.array(array) for array in jax.tree.leaves(self.unravel(kept))]
+
+
+class KeyStep(JaxStep):
+    """The step of a GPU: pixels stay there, noise is drawn there."""
+
+    def __init__(self, case: Case, weights: list[Any], x: Any, dtype: str) -> None:
+        super().__init__(case, weights, x, dtype)
+        self.key = jax.random.key(0)
+
+    def __call__(self, noise: Any = None) -> jax.Array:
+        if noise is not None:
+            return super().__call__(noise)
+        (*state, self.key), loss = drawing_step(
+            self.unravel, self.shape, (*self.state, self.key), self.x
+        )
+        self.state = tuple(state)
+        return loss
 
 
 def _as_it_is(model: Any) -> Any:

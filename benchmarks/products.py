@@ -11,6 +11,8 @@ from cases import Case
 class Products:
     """Of every layer: forward, the weight's gradient, and the input's where it is wanted."""
 
+    steps = 1
+
     def __init__(self, case: Case, weights: list[Any], _x: Any, dtype: str) -> None:
         random, self.layers = np.random.default_rng(0), []
         for (rows, fan_in, fan_out), weight in zip(case.products, weights[::2], strict=True):

@@ -6,7 +6,7 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import torch
@@ -69,26 +69,45 @@ def train_step(
 
 
 class TorchStep:
-    """Eager, with `torch.optim.Adam`."""
+    """Eager, with `torch.optim.Adam`.
 
-    keeps_gradients = True
+    ``x`` may hold more than a batch, from which a call takes ``rows``.
+    """
 
-    def __init__(self, case: Case, weights: list[Any], x: Any, dtype: str, **adam: bool) -> None:
-        self.shape, self.dtype = case.noise_shape, getattr(torch, dtype)
-        self.x = torch.from_numpy(x).to(self.dtype)
-        self.model = TorchVAE(case.pixels, case.hidden, case.latent).to(self.dtype)
+    keeps_gradients, steps = True, 1
+    kind: type[TorchVAE] = TorchVAE
+
+    def __init__(
+        self, case: Case, weights: list[Any], x: Any, dtype: str, device: str = "cpu", **adam: bool
+    ) -> None:
+        self.shape, self.dtype = case.noise_shape[1:], getattr(torch, dtype)
+        self.x = torch.from_numpy(x).to(device, self.dtype)
+        self.model = self.kind(case.pixels, case.hidden, case.latent).to(device, self.dtype)
+        self.adam = adam
+        self.restart(weights)
+
+    def restart(self, weights: list[Any]) -> None:
+        """Go on from these weights as from the first ones."""
         self.set_parameters(weights)
-        self.optimiser = torch.optim.Adam(self.model.parameters(), RATE, **adam)
+        self.optimiser = torch.optim.Adam(self.model.parameters(), RATE, **self.adam)
 
-    def __call__(self, noise: Any = None) -> Tensor:
-        given = torch.randn(self.shape, dtype=self.dtype) if noise is None else _tensor(noise)
-        return self.train(given)
+    def __call__(self, noise: Any = None, rows: Tensor | None = None) -> Tensor:
+        x = self.x if rows is None else self.x[rows]
+        return self.train(x, self.drawn(len(x)) if noise is None else self.tensor(noise))
 
-    def train(self, noise: Tensor) -> Tensor:
-        return train_step(self.model, self.optimiser, self.x, noise)
+    def drawn(self, count: int) -> Tensor:
+        return torch.randn((count, *self.shape), dtype=self.dtype, device=self.x.device)
+
+    def tensor(self, noise: Any) -> Tensor:
+        return torch.from_numpy(noise).to(self.x.device)
+
+    def train(self, x: Tensor, noise: Tensor) -> Tensor:
+        return train_step(self.model, self.optimiser, x, noise)
 
     def wait(self) -> None:
         """On a CPU PyTorch is done when it returns."""
+        if self.x.is_cuda:
+            torch.cuda.synchronize()
 
     def set_parameters(self, weights: list[Any]) -> None:
         with torch.no_grad():
@@ -96,14 +115,10 @@ class TorchStep:
                 p.copy_(torch.from_numpy(array.T))  # PyTorch keeps (O, I)
 
     def gradients(self) -> list[Any]:
-        return [p.grad.numpy().T.copy() for p in self.model.parameters()]
+        return [p.grad.cpu().numpy().T.copy() for p in self.model.parameters()]
 
     def parameters(self) -> list[Any]:
-        return [p.detach().numpy().T.copy() for p in self.model.parameters()]
-
-
-def _tensor(noise: Any) -> Tensor:
-    return torch.from_numpy(noise)
+        return [p.detach().cpu().numpy().T.copy() for p in self.model.parameters()]
 
 
 class CompiledStep(TorchStep):
@@ -115,44 +130,100 @@ class CompiledStep(TorchStep):
 
     keeps_gradients = False  # its first mean is the gradient of the first step
 
-    def __init__(self, case: Case, weights: list[Any], x: Any, dtype: str) -> None:
-        super().__init__(case, weights, x, dtype)
-        self.cache = tempfile.TemporaryDirectory()
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = self.cache.name
+    def __init__(self, case: Case, weights: list[Any], x: Any, dtype: str, **given: Any) -> None:
+        super().__init__(case, weights, x, dtype, **given)
         self.weights = {name: p.detach() for name, p in self.model.named_parameters()}
         self.moments = [
             {name: torch.zeros_like(p) for name, p in self.weights.items()} for _ in range(2)
         ]
-        self.t = torch.zeros((), dtype=self.dtype)
-        whole = torch.compile(_whole(self.model), dynamic=False, options={"cpp_wrapper": True})
-        self.whole = torch.no_grad()(whole)
+        self.t = torch.zeros((), dtype=self.dtype, device=self.x.device)
+        self.whole = torch.no_grad()(self.compiled())
 
-    def train(self, noise: Tensor) -> Tensor:
-        return self.whole(self.weights, *self.moments, self.t, self.x, noise)
+    def compiled(self) -> Callable[..., Tensor]:
+        self.cache = tempfile.TemporaryDirectory()
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = self.cache.name
+        whole = _whole(self.model, _adam)
+        return torch.compile(whole, dynamic=False, options={"cpp_wrapper": True})
+
+    def train(self, x: Tensor, noise: Tensor) -> Tensor:
+        return self.whole(self.weights, *self.moments, self.t, x, noise)
 
     def gradients(self) -> list[Any]:
-        return [first.numpy().T / (1 - BETA1) for first in self.moments[0].values()]
+        return [first.cpu().numpy().T / (1 - BETA1) for first in self.moments[0].values()]
 
 
-def _whole(model: TorchVAE) -> Callable[..., Tensor]:
-    """Forward, backward, and Adam in place."""
+class GraphStep(CompiledStep):
+    """The same as one CUDA graph, ``mode="reduce-overhead"``; noise and batch are its own, too.
+
+    The graph takes in place what is marked as staying where it is, and copies what is not. On
+    a CPU there is no graph.
+    """
+
+    def compiled(self) -> Callable[..., Tensor]:
+        kept = (part.values() for part in (self.weights, *self.moments))
+        for tensor in (*chain(*kept), self.t, self.x):
+            torch._dynamo.mark_static_address(tensor, guard=False)
+        whole = _whole(self.model, _adam_of_all, self.drawn)
+        return torch.compile(whole, dynamic=False, mode="reduce-overhead")
+
+    def restart(self, weights: list[Any]) -> None:
+        self.set_parameters(weights)
+        if hasattr(self, "moments"):
+            for tensor in (*chain(*(m.values() for m in self.moments)), self.t):
+                tensor.zero_()
+
+    def __call__(self, noise: Any = None, rows: Tensor | None = None) -> Tensor:
+        given = None if noise is None else self.tensor(noise)
+        return self.whole(self.weights, *self.moments, self.t, self.x, given, rows)
+
+
+Tensors = dict[str, Tensor]
+
+
+def _whole(
+    model: TorchVAE, adam: Callable[..., None], drawn: Callable[[int], Tensor] | None = None
+) -> Callable[..., Tensor]:
+    """Noise unless it is given, forward, backward, and Adam in place."""
     both = grad_and_value(lambda weights, x, noise: functional_call(model, weights, (x, noise)))
 
     def step(
-        weights: dict[str, Tensor],
-        first: dict[str, Tensor],
-        second: dict[str, Tensor],
+        weights: Tensors,
+        first: Tensors,
+        second: Tensors,
         t: Tensor,
         x: Tensor,
-        noise: Tensor,
+        noise: Tensor | None,
+        rows: Tensor | None = None,
     ) -> Tensor:
-        gradients, loss = both(weights, x, noise)
+        x = x if rows is None else x[rows]
+        gradients, loss = both(weights, x, drawn(len(x)) if noise is None else noise)
         t += 1
-        rate, scale = RATE / (1 - BETA1**t), 1 - BETA2**t
-        for name, g in gradients.items():
-            first[name].lerp_(g, 1 - BETA1)
-            second[name].lerp_(g * g, 1 - BETA2)
-            weights[name] -= rate * first[name] / ((second[name] / scale).sqrt() + EPSILON)
+        adam(weights, first, second, t, gradients)
         return loss
 
     return step
+
+
+def _adam(weights: Tensors, first: Tensors, second: Tensors, t: Tensor, gradients: Tensors) -> None:
+    rate, scale = RATE / (1 - BETA1**t), 1 - BETA2**t
+    for name, g in gradients.items():
+        first[name].lerp_(g, 1 - BETA1)
+        second[name].lerp_(g * g, 1 - BETA2)
+        weights[name] -= rate * first[name] / ((second[name] / scale).sqrt() + EPSILON)
+
+
+def _adam_of_all(
+    weights: Tensors, first: Tensors, second: Tensors, t: Tensor, gradients: Tensors
+) -> None:
+    """All parameters in one kernel, as PyTorch's own Adam on a GPU."""
+    p, m, v = (list(part.values()) for part in (weights, first, second))
+    g = [gradients[name] for name in weights]
+    torch._foreach_lerp_(m, g, 1 - BETA1)
+    torch._foreach_mul_(v, BETA2)
+    torch._foreach_addcmul_(v, g, g, 1 - BETA2)
+    roots = torch._foreach_sqrt(v)
+    torch._foreach_div_(roots, (1 - BETA2**t).sqrt())
+    torch._foreach_add_(roots, EPSILON)
+    moves = torch._foreach_div(m, roots)
+    torch._foreach_mul_(moves, RATE / (1 - BETA1**t))
+    torch._foreach_sub_(p, moves)

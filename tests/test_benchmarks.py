@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
@@ -175,6 +177,222 @@ def test_step_sizes_draws_what_it_measures(benchmark, tmp_path):
     each = [(row["axis"], row["size"], row["contestant"]) for row in result["rows"]]
     assert each == [(*size, name) for size in sizes for name in ("tinyvae", "products")]
     assert matplotlib.image.imread(tmp_path / "result.png").std() > 0.05
+
+
+@pytest.mark.slow
+def test_gpu_goes_through_every_part_on_a_cpu(benchmark, tmp_path):
+    pytest.importorskip("sklearn")
+    others = ["torch"] * TORCH + ["jax"] * JAX  # to compile takes long
+    names = ["tinyvae", "tinyvae_replayed", *others]
+    options = ("--rounds", "2", "--lasting", "0.001", "--contestants", *names)
+    result = benchmark("gpu", "--device", "cpu", *options)
+    assert result["config"]["device"] == "cpu"
+    assert result["floors"] == []  # of a CPU nothing is promised
+    assert not result["failures"]
+    assert [row["contestant"] for row in result["devices"]] == names
+    assert [(row["k"], row["dtype"]) for row in result["checks"]] == [
+        (k, dtype) for k in (0, 3) for dtype in ("float64", "float32") for _ in names[1:]
+    ]
+    sizes = [("steps", 8), ("steps", 32), ("precision", 32), ("iwae", 3), ("widths", 16)]
+    sizes = [*sizes, ("widths", 32)]
+    found = [(row["part"], row["size"], row["contestant"]) for row in result["rows"]]
+    assert found == [(*size, name) for size in sizes for name in names]
+    assert all(0 < row["ms_low"] <= row["ms_median"] <= row["ms_high"] for row in result["rows"])
+    assert all(row["share"] > 0 for row in result["rows"])
+    assert {row["run"] for row in result["mnist"]} == {1, 2}
+    losses = column({"rows": result["mnist"]}, "elbo")
+    assert max(losses) - min(losses) < 2  # of 64 pixels, after an epoch
+    assert [row["contestant"] for row in result["memory"]] == names
+    assert matplotlib.image.imread(tmp_path / "result.png").std() > 0.05
+
+
+def test_gpu_says_what_to_do_where_there_is_none(tmp_path):
+    import tinyvae as tv
+
+    with contextlib.suppress(tv.errors.BackendError):
+        pytest.skip(f"there is a GPU: {tv.backend.get('cupy')}")
+    command = [sys.executable, str(FOLDER / "gpu.py"), "--contestants", "tinyvae"]
+    command += ["--out", str(tmp_path / "result.json")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "tinyvae finds no gpu here: BackendError: backend 'cupy'" in done.stderr
+    assert "With `--device cpu` the same program" in done.stderr
+
+
+@pytest.mark.parametrize("k", [0, 3])
+def test_the_steps_for_a_gpu_do_the_same_on_a_device_that_is_not_the_host(monkeypatch, k):
+    monkeypatch.syspath_prepend(FOLDER)
+    import standin  # noqa: F401 - registers it
+    from agreement import STEPS, differences, first_steps, refuse
+    from cases import Case
+    from gpu_tinyvae import make
+    from tinyvae_vae import fit_noises
+
+    import tinyvae as tv
+
+    case, found = Case(12, (7,), 3, 5, k=k), {}
+    for backend in ("numpy", "standin"):
+        for name in ("tinyvae", "tinyvae_replayed"):
+            with tv.use(backend):
+                noises = () if k else fit_noises(case, "float64", STEPS + 1)
+                made = partial(make, name, case, 0)
+                found[backend, name] = first_steps(
+                    lambda _, *given, made=made: made(*given), case, 0, "float64", noises
+                )
+    rows = differences(found, "float64")
+    assert [row["contestant"][0] for row in rows] == ["numpy", "standin", "standin"]
+    assert all(row["last_gradients"] < 1e-12 for row in rows)
+    refuse(rows)
+
+
+def test_the_loop_of_fit_draws_the_noise_that_the_others_are_given(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    from agreement import STEPS, differences, first_steps
+    from cases import Case
+    from tinyvae_vae import FitStep, TapedStep, fit_noises
+
+    case = Case(12, (7,), 3, 5)
+    noises = fit_noises(case, "float64", STEPS + 1)
+    makers = {"taped": TapedStep, "fit": FitStep}
+    found = {name: first_steps(make, case, 0, "float64", noises) for name, make in makers.items()}
+    assert differences(found, "float64")[0]["moves"] < 1e-12
+    found["taped"] = first_steps(TapedStep, case, 0, "float64", noises[::-1])
+    assert differences(found, "float64")[0]["loss"] > 1e-6
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch.compile, by itself
+def test_the_graph_of_torch_is_the_step_of_torch(monkeypatch):
+    pytest.importorskip("torch")
+    if which("g++") is None:
+        pytest.skip("torch.compile needs a compiler: install g++")
+    monkeypatch.syspath_prepend(FOLDER)
+    import torch
+    from agreement import differences, first_steps
+    from cases import Case
+    from torch_vae import GraphStep, TorchStep
+
+    case = Case(12, (7,), 3, 5)
+    makers = {"torch": TorchStep, "graph": GraphStep}
+    found = {name: first_steps(make, case, 0, "float64") for name, make in makers.items()}
+    (row,) = differences(found, "float64")
+    assert max(row["loss"], row["gradients"], row["moves"]) < 1e-12
+    weights, x, noise = case.draw(0)
+    step = GraphStep(case, weights, x, "float64")
+    losses = [float(step(noise)) for _ in range(3)]
+    step.restart(weights)
+    assert [float(step(noise)) for _ in range(3)] == losses
+    assert float(step(noise[:2], torch.tensor([1, 0]))) > 0  # two rows, of a graph of their own
+
+
+def test_a_wait_is_counted_once_and_only_within_the_block(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    from syncs import counted
+
+    class Base:
+        def get(self, blocking=True):
+            return 3.0
+
+        def __float__(self):
+            return self.get()
+
+    class Array(Base):
+        pass
+
+    class Stream:
+        def synchronize(self):
+            raise RuntimeError
+
+    before = vars(Array).copy()
+    with counted([(Array, "get"), (Array, "__float__"), (Stream, "synchronize")]) as waits:
+        assert float(Array()) == Array().get() == Array().get(blocking=False) == 3
+        with pytest.raises(RuntimeError):
+            Stream().synchronize()
+        Array().get()
+    Array().get()
+    assert waits == {"__float__": 1, "get": 2, "synchronize": 1}
+    assert vars(Array) == before
+
+
+def test_a_contestant_that_fails_loses_that_answer_alone(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    import gpu_parts
+
+    class Contestant:
+        def __init__(self, name):
+            self.name = name
+
+        __enter__, __exit__ = (lambda self: self), (lambda self, *_: None)
+
+        def ask(self, do, **question):
+            self.do = do
+
+        def answer(self):
+            if self.name == "gone":
+                raise SystemExit("gone broke off")
+            return {"failed": "too large"} if (self.name, self.do) == ("poor", "grow") else {"n": 1}
+
+    monkeypatch.setattr(gpu_parts, "Contestant", Contestant)
+    with contextlib.ExitStack() as stack:
+        crew = gpu_parts.Crew(stack, {name: (name, {}) for name in ("rich", "poor", "gone")})
+        assert crew.ask(crew.names, "grow") == {"rich": {"n": 1}}
+        assert crew.names == ["rich", "poor"]
+        assert crew.one("poor", "stay") == {"n": 1}
+        assert crew.one("gone", "stay") is None
+    assert crew.failures == [
+        {"contestant": "poor", "asked": "grow", "failed": "too large"},
+        {"contestant": "gone", "asked": "grow", "failed": "gone broke off"},
+    ]
+
+
+def test_what_is_promised_of_a_gpu_follows_from_what_was_found(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    from dataclasses import replace
+
+    from gpu_parts import SIZES, Bench
+    from gpu_report import floors
+
+    sizes = SIZES["gpu"]
+    bench = Bench(None, None, sizes)
+    assert floors(bench) == []
+    ours, other = {"tinyvae_replayed": [2.0, 4.0, 6.0]}, [4.0, 4.0, 4.0]
+    bench.times[sizes.base, "float32"] = ours | {"torch_compiled": other, "jax": [1.0, 1.0, 1.0]}
+    large = replace(sizes.base, batch=4096)
+    slower = {"torch": [9.0, 9.0, 3.0], "torch_compiled": [5.0, 5.0, 5.0]}
+    bench.times[large, "tf32"] = ours | slower
+    about = {"contestant": "tinyvae_replayed", "run": 1}
+    bench.tables["mnist"] = [
+        about | {"precision": precision, "seed": seed, "train_s": seconds, "elbo": elbo}
+        for precision, seed, seconds, elbo in (
+            ("float32", 0, 3.0, 105.4),
+            ("float32", 1, 0.5, 107.0),
+            ("tf32", 0, 0.5, 105.0),
+            ("tf32", 1, 0.5, 107.3),
+            ("bfloat16", 0, 0.5, 106.5),
+        )
+    ]
+    bench.tables["syncs"] = [{"syncs_steps": 1, "syncs_epoch": 9}]
+    found = {row["floor"]: (row["median"], row["kept"]) for row in floors(bench)}
+    assert found == {
+        "step, batch 128, tinyvae_replayed / torch_compiled": (1.0, "yes"),
+        "step, batch 128, tinyvae_replayed / jax": (4.0, "NO"),
+        "batch 4096, tf32, share of the rate, tinyvae / torch": (1.25, "yes"),
+        "ten epochs of MNIST, a process's first, s": (3.0, "NO"),
+        "ten epochs of MNIST, later ones, s": (0.5, "yes"),
+        "-ELBO of seed 0": (105.4, "yes"),
+        "-ELBO of seed 1": (107.0, "NO"),
+        "waits of the host in the steps of an epoch": (1, "yes"),
+        "-ELBO, tf32 from float32": (pytest.approx(0.05), "yes"),
+        "-ELBO, bfloat16 from float32": (pytest.approx(0.3), "NO"),
+    }
+
+
+def test_the_operations_of_a_step_leave_out_the_gradient_of_the_pixels(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    from cases import Case
+
+    layers = [5 * 9 * 7, 5 * 7 * 4, 15 * 2 * 7, 15 * 7 * 9]
+    assert Case(9, (7,), latent=2, batch=5, k=3).operations == 2 * (3 * sum(layers) - layers[0])
 
 
 @pytest.mark.slow
