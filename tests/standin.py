@@ -355,6 +355,17 @@ def synchronize() -> None:
     CALLS["synchronize"] += 1
 
 
+class Generator:
+    """CuPy's class of that name: NumPy's draws, on the device."""
+
+    def __init__(self, seed: int) -> None:
+        self._host = np.random.default_rng(seed)
+
+    def __getattr__(self, method: str) -> Function:
+        graphs.refuse("drawing by a generator whose state is on the host")
+        return lambda *args, **kwargs: DeviceArray(getattr(self._host, method)(*args, **kwargs))
+
+
 def load() -> Backend:
     """The stand-in as a backend, without kernels."""
     streams = Streams(Namespace("cupy", cuda=graphs, asarray=from_host))
@@ -366,6 +377,7 @@ def load() -> Backend:
         to_host,
         synchronize,
         recording=streams.recording,
+        generator=Generator,
         aside=streams.aside,
         join=streams.join,
     )

@@ -14,10 +14,11 @@ from tinyvae import resident
 from tinyvae.backend import Backend
 from tinyvae.data.dataset import Split
 from tinyvae.data.pixels import as_floats
-from tinyvae.errors import GraphError
+from tinyvae.errors import GraphError, OptionError, RunError
 from tinyvae.objectives import Terms
 from tinyvae.resident import take_batch
 from tinyvae.settings import Progress, Settings
+from tinyvae.state import _check_same
 from tinyvae.trainer import Trainer
 
 RNG = np.random.default_rng(0)
@@ -214,6 +215,80 @@ def test_the_steps_of_an_epoch_wait_for_the_device_once_and_its_log_once() -> No
     ]  # fmt: skip
     assert before[2] == first[2] == second[2] == third[2]
     assert standin.SYNCS[third[2] : end[2]] == ["to_host", "to_host"]
+
+
+# Noise of the device
+
+
+@pytest.mark.parametrize("images", [IMAGES, FLOATS], ids=["bytes", "floats"])
+def test_noise_of_the_device_is_drawn_once_for_each_code_and_pixel(
+    backend: Backend, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resident, "STEPS", 2)
+    noises, pixels, real = [], [], Trainer._loss
+
+    def loss(run: Trainer, x: Any, noise: Any, *more: Any) -> Terms:
+        noises.append(backend.to_host(noise))
+        pixels.append(backend.to_host(x))
+        return real(run, x, noise, *more)
+
+    monkeypatch.setattr(Trainer, "_loss", loss)
+    run = Trainer(
+        model(),
+        Split(np.concatenate([images] * 40)),
+        None,
+        Settings(epochs=3, batch=80, binarise="dynamic", noise="device"),
+        resident=True,
+    )
+    run._resident.is_recorded = False
+    run.run()
+    drawn = np.concatenate(noises).reshape(-1)
+    assert len(np.unique(drawn)) == len(drawn) == 3 * 880 * 3
+    assert abs(drawn.mean()) < 4 / np.sqrt(len(drawn))
+    assert abs(drawn.var() - 1) < 4 * np.sqrt(2 / len(drawn))
+    mean = images.mean() / (255 if images.dtype == np.uint8 else 1)
+    found = np.concatenate(pixels)
+    assert set(np.unique(found)) == {0.0, 1.0}
+    assert abs(found.mean() - mean) < 4 * 0.5 / np.sqrt(found.size)
+
+
+def test_noise_of_the_device_is_resumed_in_the_middle_of_a_block(
+    backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resident, "STEPS", 2)
+
+    def stop(progress: Progress) -> None:
+        if (progress.epoch, progress.step, progress.row) == (2, 5, None):
+            raise_signal()
+
+    about: dict[str, Any] = {"epochs": 3, "batch": 3, "binarise": "dynamic"}
+    about |= {"noise": "device", "resident": True, "checkpoint": tmp_path / "run.safetensors"}
+    with pytest.raises(KeyboardInterrupt):
+        tv.fit(model(), IMAGES, callbacks=[stop], **about)
+    resumed, whole = model(), model()
+    tv.fit(resumed, IMAGES, resume=True, **about)
+    tv.fit(whole, IMAGES, **(about | {"checkpoint": None}))
+    assert_same(weights_of(resumed), weights_of(whole))
+    other = model()
+    tv.fit(other, IMAGES, **(about | {"checkpoint": None, "noise": "host"}))
+    assert not np.array_equal(weights_of(other)[0], weights_of(whole)[0])
+
+
+def test_noise_of_the_device_needs_the_images_there() -> None:
+    with pytest.raises(OptionError, match="use resident=True, or noise='host'"):
+        tv.fit(model(), IMAGES, noise="device", batch=8)
+    with pytest.raises(OptionError, match=r"noise is drawn on one of .*, not on 'moon'"):
+        Settings(noise="moon")
+
+
+def test_a_checkpoint_from_before_there_was_a_choice_is_resumed() -> None:
+    begun = {"settings": {"epochs": 2, "batch": 8}, "images": {}, "epoch": 1, "step": 0}
+    _check_same(begun, {"settings": {"epochs": 2, "batch": 8, "noise": "host"}, "images": {}})
+    with pytest.raises(RunError, match="noise = 'host', not 'device'"):
+        _check_same(begun, {"settings": {"epochs": 2, "batch": 8, "noise": "device"}})
+
+
+# The batch
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -102,6 +102,8 @@ class Resident:
         As for `tinyvae.fit`.
     dynamic : bool
         Whether pixels are drawn black or white in each step.
+    generator : callable, optional
+        Of an epoch the device's own stream of random numbers, where the noise is not the host's.
 
     Attributes
     ----------
@@ -121,7 +123,9 @@ class Resident:
         latent: int,
         clip: float = 0.0,
         dynamic: bool = False,
+        generator: Callable[[int], Any] | None = None,
     ) -> None:
+        self.generator = generator
         self.optimiser, self.loss, self.batch, self.clip = optimiser, loss, batch, clip
         self.backend = optimiser.backend
         self.steps = min(STEPS, -(-len(split) // batch))
@@ -144,31 +148,57 @@ class Resident:
         self._counts: dict[int, int] = {}
         self._again: dict[int, Callable[[], None]] = {}
 
-    def run(self, feeds: Iterator[Feed], beta: float) -> Generator[None]:
-        """Do the steps of these feeds, one each time that the next is asked for."""
+    def run(
+        self, feeds: Iterator[Feed], beta: float, epoch: int = 1, done: int = 0
+    ) -> Generator[None]:
+        """Do the steps of these feeds, one each time that the next is asked for.
+
+        ``done`` steps of the epoch were done before, and are not among them.
+        """
         self.desk.beta[...] = beta
-        with closing(ahead(_in_blocks(feeds, self.steps))) as made:
+        skipped, first = divmod(done, self.steps)
+        if self.generator:
+            drawing = self.generator(epoch)
+            for _ in range(skipped):
+                self._draw(drawing)
+        with closing(ahead(_in_blocks(feeds, self.steps, first))) as made:
             for block in made:
-                self._load(block)
+                if self.generator:
+                    self._draw(drawing)
+                self._load(block, first)
+                first = 0
                 for rows, _, _ in block:
                     self.optimiser.steps += 1
                     self._do(len(rows))
                     yield
 
-    def _load(self, block: Sequence[Feed]) -> None:
-        """Put what the host has drawn for these steps where the steps look for it."""
-        desk, first = self.desk, self.optimiser.steps + 1
-        constants = [self.optimiser.constants(first + k) for k in range(len(block))]
-        rows, draws, noise = zip(*block, strict=True)
-        self._put(desk.constants, np.array(constants, desk.constants.dtype.name))
-        self._put(desk.order, np.concatenate(rows))
-        self._put(desk.noise, np.concatenate(noise))
-        if desk.draws is not None:
-            self._put(desk.draws, np.concatenate(draws))
-        desk.turn[...] = 0
+    def _draw(self, drawing: Any) -> None:
+        """Noise for all steps of a block, on the device."""
+        desk = self.desk
+        desk.noise[...] = drawing.standard_normal(desk.noise.shape, dtype=desk.noise.dtype)
+        if desk.draws is None:
+            return
+        shape, dtype = desk.draws.shape, desk.draws.dtype
+        if dtype == "uint8":  # below 255, so that P(draw < p) = p / 255
+            desk.draws[...] = drawing.integers(255, size=shape, dtype=dtype)
+        else:
+            desk.draws[...] = drawing.random(shape, dtype=dtype)
 
-    def _put(self, array: Array, values: np.ndarray) -> None:
-        array[: len(values)] = self.backend.from_host(values)
+    def _load(self, block: Sequence[Feed], first: int) -> None:
+        """Put what the host knows of these steps, from the block's ``first``, where they look."""
+        desk, step = self.desk, self.optimiser.steps + 1
+        constants = [self.optimiser.constants(step + k) for k in range(len(block))]
+        rows, draws, noise = zip(*block, strict=True)
+        self._put(desk.constants, first, np.array(constants, desk.constants.dtype.name))
+        self._put(desk.order, first * self.batch, np.concatenate(rows))
+        if not self.generator:
+            self._put(desk.noise, first * self.batch, np.concatenate(noise))
+            if desk.draws is not None:
+                self._put(desk.draws, first * self.batch, np.concatenate(draws))
+        desk.turn[...] = first
+
+    def _put(self, array: Array, start: int, values: np.ndarray) -> None:
+        array[start : start + len(values)] = self.backend.from_host(values)
 
     def _do(self, rows: int) -> None:
         """A step of so many rows: the first as it stands, the second written down, then repeated.
@@ -279,6 +309,8 @@ def _moved(split: Split, backend: backends.Backend) -> Array:
     return images
 
 
-def _in_blocks(feeds: Iterator[Feed], steps: int) -> Iterator[list[Feed]]:
-    while block := list(islice(feeds, steps)):
+def _in_blocks(feeds: Iterator[Feed], steps: int, first: int) -> Iterator[list[Feed]]:
+    """Of so many steps each, but that the first block begins in its middle."""
+    while block := list(islice(feeds, steps - first)):
         yield block
+        first = 0

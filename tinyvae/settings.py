@@ -10,6 +10,7 @@ from typing import Any, TypeAlias, get_type_hints
 from tinyvae.data.dataset import BINARISE, Binarise
 from tinyvae.errors import OptionError
 
+NOISE = ("host", "device")
 MOST = 10**9  # epochs, or images in a batch
 Row: TypeAlias = dict[str, Any]
 """What is logged of an epoch; see `tinyvae.training.fit`."""
@@ -29,6 +30,7 @@ class Settings:
     clip: float = 0.0
     binarise: Binarise = "none"
     seed: int = 0
+    noise: str = "host"
 
     def __post_init__(self) -> None:
         for name, kind in get_type_hints(Settings).items():
@@ -42,6 +44,8 @@ class Settings:
                 raise OptionError(f"{name} is a number from 0 up, not {getattr(self, name)}")
         if self.binarise not in BINARISE:
             raise OptionError(f"binarise is one of {BINARISE}, not {self.binarise!r}")
+        if self.noise not in NOISE:
+            raise OptionError(f"noise is drawn on one of {NOISE}, not on {self.noise!r}")
 
 
 def _number(name: str, kind: type, value: Any) -> Any:

@@ -17,7 +17,7 @@ from tinyvae.data.ondisk import blocks
 from tinyvae.errors import RunError
 from tinyvae.models.vae import VAE
 from tinyvae.optim import Adam
-from tinyvae.settings import Row
+from tinyvae.settings import Row, Settings
 
 Snapshot: TypeAlias = tuple[dict[str, Array], int, int, int, list[float]]
 
@@ -176,9 +176,10 @@ def _check_same(saved: dict[str, Any], about: dict[str, Any]) -> None:
     """Only the number of epochs may differ from those of the checkpoint: no step rests on it."""
     begun, wanted = saved["settings"], about["settings"]
     for name in sorted((begun.keys() | wanted.keys()) - {"epochs"}):
-        if begun.get(name) != wanted.get(name):
+        before = begun.get(name, getattr(Settings, name, None))  # older runs knew fewer settings
+        if before != wanted.get(name):
             raise RunError(
-                f"this run began with {name} = {begun.get(name)!r}, not {wanted.get(name)!r}: "
+                f"this run began with {name} = {before!r}, not {wanted.get(name)!r}: "
                 "resume with the same settings, or start a new run"
             )
     if (done := saved["epoch"] - (saved["step"] == 0)) > wanted["epochs"]:

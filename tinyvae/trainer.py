@@ -128,8 +128,11 @@ class Trainer:
     def _resident_steps(self) -> Generator[None]:
         """The same steps with images on the device."""
         assert self._resident is not None
-        drawn = feeds(self.train, self.settings.batch, self.model.latent, **self._about_batches())
-        return self._resident.run(drawn, self.beta)
+        size, latent, about = self.settings.batch, self.model.latent, self._about_batches()
+        if self._resident.generator:
+            latent, about["dynamic"] = 0, False
+        drawn = feeds(self.train, size, latent, **about)
+        return self._resident.run(drawn, self.beta, self.state.epoch, self.state.step)
 
     def _on_device(self, resident: bool | None) -> tuple[Array, Resident | None]:
         """The sums of this epoch's losses, and the steps with images on the device, if wanted."""
@@ -138,15 +141,34 @@ class Trainer:
         if resident is None:
             stored = self.train.images.dtype.itemsize * self.train.pixels * len(self.train)
             resident = not backend.host and stored < backend.free_memory() / 2
-        if not resident or self.group.size > 1:
+        resident = resident and self.group.size == 1
+        if settings.noise == "device" and not (resident and backend.generator):
+            raise OptionError(
+                "noise is drawn on the device where the images are there, too, and one process "
+                "trains: use resident=True, or noise='host'"
+            )
+        if not resident:
             return backend.xp.zeros(2, dtype="float64"), None
 
         def loss(x: Array, noise: Array, beta: Tensor) -> Terms:
             return self._loss(x, noise, beta if settings.warm_up else settings.beta, 1.0)
 
-        dynamic = settings.binarise == "dynamic"
+        def generator(epoch: int) -> Any:
+            assert backend.generator is not None
+            names = ("device", str(epoch))
+            return backend.generator(
+                int(Noise(settings.seed, *names, backend="numpy").integers(2**63, ()))
+            )
+
         made = Resident(
-            self.train, optimiser, loss, settings.batch, self.model.latent, settings.clip, dynamic
+            self.train,
+            optimiser,
+            loss,
+            settings.batch,
+            self.model.latent,
+            settings.clip,
+            settings.binarise == "dynamic",
+            generator if settings.noise == "device" else None,
         )
         return made.desk.sums, made
 

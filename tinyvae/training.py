@@ -73,6 +73,10 @@ def fit(
         Grey pixels as they are; drawn black or white once; or drawn anew each time.
     seed : int
         Of all that is random in training.
+    noise : {"host", "device"}
+        Where the noise of the steps is drawn: on the host, the same for every backend; or by the
+        device's own generator, which is quicker for large batches on a GPU, and needs
+        ``resident``.
 
     Returns
     -------

@@ -49,6 +49,9 @@ class Backend:
         that is for some arrays only returns NotImplemented for the others.
     recording : callable, optional
         Makes what writes down the work on its arrays so that it can be repeated.
+    generator : callable, optional
+        Of a seed a stream of random numbers that are drawn on the device, with the methods
+        ``standard_normal``, ``random`` and ``integers`` of NumPy's.
     free_memory : callable
         The bytes of its memory that are free; infinity where nobody counts.
     aside, join : callable
@@ -74,6 +77,7 @@ class Backend:
     adopts_host: bool = False
     kernels: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     recording: Callable[[], Any] | None = None
+    generator: Callable[[int], Any] | None = None
     free_memory: Callable[[], float] = lambda: math.inf
     aside: Callable[[], AbstractContextManager[None]] = nullcontext
     join: Callable[[], None] = lambda: None

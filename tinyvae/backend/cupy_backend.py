@@ -41,6 +41,7 @@ def load() -> Backend:
         lambda: cupy.cuda.get_current_stream().synchronize(),
         kernels=cupy_kernels.load(cupy, products),
         recording=streams.recording,
+        generator=lambda seed: cupy.random.Generator(cupy.random.Philox4x3210(seed)),
         free_memory=lambda: _free_memory(cupy),
         aside=streams.aside,
         join=streams.join,

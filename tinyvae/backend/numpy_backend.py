@@ -24,6 +24,7 @@ def load() -> Backend:
         host=True,
         kernels=KERNELS,
         recording=Recording,
+        generator=np.random.default_rng,
     )
 
 
