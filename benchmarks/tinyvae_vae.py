@@ -29,7 +29,12 @@ class TinyvaeStep:
         self.model = tv.VAE((1, case.pixels), case.latent, case.hidden).to(dtype=dtype)
         self.set_parameters(weights)
         self.x, self.case, self.dtype = tv.Tensor(x.astype(dtype)), case, dtype
-        self.noise = tv.Noise(0, "posterior")
+        backend = self.model.backend
+        self.draw = (
+            tv.Noise(0, "posterior").normal
+            if backend.host
+            else backend.generator(0).standard_normal
+        )
         self.trainer = self.make_trainer(x.reshape(case.batch, 1, case.pixels))
         self.bound = tv.Replay(self.negative_bound, self.model.parameters())
         self.train = self.iwae if case.k else self.elbo
@@ -39,7 +44,7 @@ class TinyvaeStep:
         return Trainer(self.model, Split(images.astype("float32")), None, settings)
 
     def __call__(self, noise: Any = None) -> Any:
-        drawn = self.noise.normal(self.case.noise_shape, self.dtype) if noise is None else noise
+        drawn = self.draw(self.case.noise_shape, self.dtype) if noise is None else noise
         return self.train(self.model.backend.asarray(drawn))
 
     def elbo(self, noise: Any) -> Any:
@@ -102,8 +107,9 @@ class TapedStep(TinyvaeStep):
 class FitStep(TinyvaeStep):
     """Epochs of `tinyvae.fit`, without the look at watched images at their end.
 
-    The batch lies ``steps`` times in its images, as bytes. The loop draws order and noise itself;
-    noise that is given has to be that of `fit_noises`, or this step agrees with no other.
+    The batch lies ``steps`` times in its images, as bytes. The loop draws order and noise itself,
+    the noise on the device where there are more steps than one; of one step, noise that is given
+    has to be that of `fit_noises`, or this step agrees with no other.
     """
 
     def __init__(self, case: Case, weights: list[Any], x: Any, dtype: str, steps: int = 1) -> None:
@@ -112,7 +118,8 @@ class FitStep(TinyvaeStep):
 
     def make_trainer(self, images: Any) -> Trainer:
         stored = Split(np.tile(np.rint(255 * images).astype(np.uint8), (self.steps, 1, 1)))
-        settings = Settings(batch=self.case.batch, learning_rate=RATE)
+        noise = "device" if self.steps > 1 else "host"
+        settings = Settings(batch=self.case.batch, learning_rate=RATE, noise=noise)
         return Steps(self.model, stored, None, settings, resident=True)
 
     def __call__(self, _noise: Any = None) -> Any:
