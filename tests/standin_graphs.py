@@ -8,6 +8,7 @@ given back.
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -60,7 +61,6 @@ class Event:
 class Stream:
     """Work one after the other; see CuPy's class of that name."""
 
-    stack: list[Stream] = []  # noqa: RUF012 - the streams in use; without any, the default one
 
     def __init__(self, non_blocking: bool = False) -> None:
         self.can_capture = non_blocking
@@ -68,11 +68,11 @@ class Stream:
         self.last: set[Work] = set()
 
     def __enter__(self) -> Self:
-        self.stack.append(self)
+        IN_USE.streams.append(self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self.stack.pop() is self
+        assert IN_USE.streams.pop() is self
 
     def synchronize(self) -> None:
         if self.capture is not None:
@@ -141,27 +141,35 @@ class Graph:
             waiting.remove(work)
 
 
-_allocators: list[Callable[[int], Memory]] = [lambda size: Memory()]
+class InUse(threading.local):
+    """Of a thread the streams and the allocators in use, those to use last."""
+
+    def __init__(self) -> None:
+        self.streams: list[Stream] = []
+        self.allocators: list[Callable[[int], Memory]] = [lambda size: Memory()]
+
+
+IN_USE = InUse()
 
 
 @contextmanager
 def using_allocator(allocator: Callable[[int], Memory]) -> Iterator[None]:
-    _allocators.append(allocator)
+    IN_USE.allocators.append(allocator)
     try:
         yield
     finally:
-        _allocators.pop()
+        IN_USE.allocators.pop()
 
 
 def get_allocator() -> Callable[[int], Memory]:
-    return _allocators[-1]
+    return IN_USE.allocators[-1]
 
 
 DEFAULT = Stream()
 
 
 def get_current_stream() -> Stream:
-    return Stream.stack[-1] if Stream.stack else DEFAULT
+    return IN_USE.streams[-1] if IN_USE.streams else DEFAULT
 
 
 def captured() -> Stream | None:

@@ -7,6 +7,7 @@ tests run it on a stand-in that keeps CUDA's rules of capture.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Self
@@ -15,10 +16,11 @@ from tinyvae.backend.recording import being_recorded
 from tinyvae.errors import NotRecordableError, TinyvaeError
 
 
-class Streams:
+class Streams(threading.local):
     """A stream that is captured, one for its branch, and one that never is.
 
-    They are made once and serve every capture, since CuPy keeps freed memory by the stream.
+    Each thread has three of its own, which serve all of its captures, since CuPy keeps freed
+    memory by the stream.
     """
 
     def __init__(self, cupy: Any) -> None:
