@@ -14,17 +14,23 @@ from products_checks import check_all
 
 from tinyvae.backend import cuda_products
 
-cublas_on_host.library("libcuda.so.1", "-DDRIVER")
-cublas_on_host.library = functools.partial(cublas_on_host.library, "libcublasLt.so.12")
-cublas_on_host.library()
 
-from nvmath.bindings import cublasLt  # noqa: E402 - after what it is to find
+def main() -> None:
+    """Compare the signatures, then all that `Products` does."""
+    cublas_on_host.library("libcuda.so.1", "-DDRIVER")
+    cublas_on_host.library = functools.partial(cublas_on_host.library, "libcublasLt.so.12")
+    cublas_on_host.library()
 
-for part in cublas_on_host.BINDINGS:
-    real = getattr(cublasLt, part.__name__)
-    if inspect.isfunction(part):
-        assert list(inspect.signature(real).parameters) == [*inspect.signature(part).parameters]
-    elif issubclass(part, int):
-        assert {member.name: real[member.name] for member in part} == dict(part.__members__)
+    from nvmath.bindings import cublasLt  # after what it is to find
 
-check_all(cuda_products, routes=["nvmath"])
+    for part in cublas_on_host.BINDINGS:
+        real = getattr(cublasLt, part.__name__)
+        if inspect.isfunction(part):
+            assert list(inspect.signature(real).parameters) == [*inspect.signature(part).parameters]
+        elif issubclass(part, int):
+            assert {member.name: real[member.name] for member in part} == dict(part.__members__)
+    check_all(cuda_products, routes=["nvmath"])
+
+
+if __name__ == "__main__":
+    main()

@@ -61,7 +61,6 @@ class Event:
 class Stream:
     """Work one after the other; see CuPy's class of that name."""
 
-
     def __init__(self, non_blocking: bool = False) -> None:
         self.can_capture = non_blocking
         self.capture: Capture | None = None
