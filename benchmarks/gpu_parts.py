@@ -101,7 +101,7 @@ class Crew:
         for name in there:
             self._ready[name].ask(do=do, **question, **(own or {}).get(name, {}))
         answers = {name: self._answer(name) for name in there}
-        failed = {name for name, answer in answers.items() if _is_failure(answer)}
+        failed = [name for name, answer in answers.items() if _is_failure(answer)]
         self.failures += [{"contestant": name, "asked": do} | answers[name] for name in failed]
         return {name: answer for name, answer in answers.items() if name not in failed}
 

@@ -278,6 +278,7 @@ def follow_from_the_definition(chains: list[Formula]) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_the_formulas_of_the_affine_map_and_the_rectifier_follow_from_the_definition():
     names = {"X": X, "W": W, "b": BIAS, "G": G, "Y": Y, "H": H}
     doc = OPS["affine_relu"].__doc__
