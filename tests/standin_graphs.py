@@ -54,6 +54,7 @@ class Event:
         assert disable_timing, "an event that takes the time costs more"
 
     def record(self, stream: Stream) -> None:
+        stream.check_whole()
         self.capture, self.after = stream.capture, set(stream.last)
 
 
@@ -78,8 +79,16 @@ class Stream:
         if self.capture is not None:
             self.capture.break_off("a wait for a stream under capture")
 
+    def check_whole(self) -> None:
+        """Refuse all but the end of a capture that has been broken off."""
+        if self.capture is not None and self.capture.is_broken:
+            raise CUDARuntimeError("cudaErrorStreamCaptureInvalidated")
+
     def wait_event(self, event: Event) -> None:
+        self.check_whole()
         if event.capture is None:
+            if self.capture is not None:
+                self.capture.break_off("a wait for what is not captured")
             return
         if self.capture is None:
             self.capture = event.capture
@@ -88,7 +97,8 @@ class Stream:
 
     def begin_capture(self) -> None:
         assert self.can_capture, "cannot capture on the default (legacy) stream"
-        assert self.capture is None
+        if self.capture is not None:
+            raise CUDARuntimeError("cudaErrorIllegalState: a capture is under way")
         self.capture, self.last = Capture(), set()
         self.capture.streams.add(self)
 
@@ -105,6 +115,7 @@ class Stream:
         return Graph(capture.works)
 
     def add(self, act: Act, memory: list[Memory]) -> None:
+        self.check_whole()
         work = Work(act, self.last, memory)
         self.capture.works.append(work)
         self.last = {work}

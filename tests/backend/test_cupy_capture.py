@@ -175,3 +175,24 @@ def test_a_matrix_product_that_is_not_captured_is_taped_each_time(
         b.zero_grad()
         assert replay().item() == 4 * 2 * 4
     assert "0 replayed" in repr(replay)
+
+
+@pytest.mark.parametrize("act", [lambda x: float(x[0]), lambda _: 1 / 0])
+def test_a_capture_that_fails_on_its_branch_is_ended_all_the_same(
+    backend: Backend, act: Callable[[Any], Any]
+) -> None:
+    """CUDA refuses to join what was broken off, and a stream not ended captures for ever."""
+    x = backend.from_host(np.arange(3.0))
+
+    def fail() -> None:
+        with backend.aside():
+            act(x + 1)
+
+    with pytest.raises((NotRecordableError, ZeroDivisionError)):
+        repeated(backend, fail)
+    capture = backend.recording()
+    with capture.rehearsal():
+        x + 1
+    again, y = repeated(backend, lambda: x + 1)
+    again()
+    np.testing.assert_array_equal(backend.to_host(y), np.arange(3.0) + 1)

@@ -132,8 +132,10 @@ class Capture:
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         with self._exit:
             try:
-                self.streams.join()
-                self._graph = self.streams.main.end_capture()
+                try:
+                    self.streams.join()
+                finally:  # else the stream would be captured for ever
+                    self._graph = self.streams.main.end_capture()
             except RuntimeError as broken:  # of CUDA, for what was done within
                 error = error or broken
         # Memory too: what a graph does takes more of it than the same done at once.
