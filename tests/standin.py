@@ -37,7 +37,7 @@ from standin_tables import (
 )
 
 from tinyvae.backend import Backend, register
-from tinyvae.backend.cupy_capture import Streams
+from tinyvae.backend.cupy_capture import streams_of
 
 Function = Callable[..., Any]
 
@@ -368,18 +368,18 @@ class Generator:
 
 def load() -> Backend:
     """The stand-in as a backend, without kernels."""
-    streams = Streams(Namespace("cupy", cuda=graphs, asarray=from_host))
+    streams = streams_of(Namespace("cupy", cuda=graphs, asarray=from_host))
     return Backend(
         "standin",
         xp,
         DeviceArray,
-        streams.from_host,
+        lambda array: streams().from_host(array),
         to_host,
         synchronize,
-        recording=streams.recording,
+        recording=lambda: streams().recording(),
         generator=Generator,
-        aside=streams.aside,
-        join=streams.join,
+        aside=lambda: streams().aside(),
+        join=lambda: streams().join(),
     )
 
 

@@ -64,11 +64,13 @@ class Stream:
     stack: list[Stream] = []  # noqa: RUF012 - the streams in use; without any, the default one
 
     def __init__(self, non_blocking: bool = False) -> None:
-        self.can_capture = non_blocking
+        self.can_capture, self.device = non_blocking, get_device_id()
         self.capture: Capture | None = None
         self.last: set[Work] = set()
 
     def __enter__(self) -> Self:
+        if self.device != get_device_id():
+            raise RuntimeError(f"a stream of device {self.device}, not of {get_device_id()}")
         self.stack.append(self)
         return self
 
@@ -166,6 +168,23 @@ def using_allocator(allocator: Callable[[int], Memory]) -> Iterator[None]:
 
 def get_allocator() -> Callable[[int], Memory]:
     return _allocators[-1]
+
+
+_devices = [0]
+
+
+def get_device_id() -> int:
+    return _devices[-1]
+
+
+@contextmanager
+def on_device(number: int) -> Iterator[None]:
+    """Within the block another device is the current one."""
+    _devices.append(number)
+    try:
+        yield
+    finally:
+        _devices.pop()
 
 
 DEFAULT = Stream()

@@ -196,3 +196,22 @@ def test_a_capture_that_fails_on_its_branch_is_ended_all_the_same(
     again, y = repeated(backend, lambda: x + 1)
     again()
     np.testing.assert_array_equal(backend.to_host(y), np.arange(3.0) + 1)
+
+
+def test_each_device_has_streams_of_its_own(backend: Backend) -> None:
+    """CuPy refuses those of another one, as after `cupy.cuda.Device(1).use()`."""
+    x = backend.from_host(np.arange(3.0))
+
+    def act() -> Any:
+        with backend.aside():
+            y = x + 1
+        backend.join()
+        return y
+
+    for device in (0, 1, 0):
+        with graphs.on_device(device):
+            with backend.recording().rehearsal():
+                act()
+            again, y = repeated(backend, act)
+            again()
+            np.testing.assert_array_equal(backend.to_host(y), np.arange(3.0) + 1)

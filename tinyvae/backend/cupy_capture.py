@@ -15,8 +15,21 @@ from tinyvae.backend.recording import being_recorded
 from tinyvae.errors import NotRecordableError, TinyvaeError
 
 
+def streams_of(cupy: Any) -> Callable[[], Streams]:
+    """A function that gives the `Streams` of the current device: CuPy refuses another one's."""
+    made: dict[int, Streams] = {}
+
+    def here() -> Streams:
+        device = cupy.cuda.get_device_id()
+        if device not in made:
+            made[device] = Streams(cupy)
+        return made[device]
+
+    return here
+
+
 class Streams:
-    """A stream that is captured, one for its branch, and one that never is.
+    """A stream of the current device that is captured, one for its branch, one that never is.
 
     They are made once and serve every capture, since CuPy keeps freed memory by the stream.
     """
