@@ -55,7 +55,7 @@ class Event:
 
     def record(self, stream: Stream) -> None:
         stream.check_whole()
-        self.capture, self.after = stream.capture, set(stream.last)
+        self.stream, self.capture, self.after = stream, stream.capture, set(stream.last)
 
 
 class Stream:
@@ -67,6 +67,7 @@ class Stream:
         self.can_capture, self.device = non_blocking, get_device_id()
         self.capture: Capture | None = None
         self.last: set[Work] = set()
+        self.behind: list[Stream] = []  # which it has waited for outside of a capture
 
     def __enter__(self) -> Self:
         if self.device != get_device_id():
@@ -91,6 +92,7 @@ class Stream:
         if event.capture is None:
             if self.capture is not None:
                 self.capture.break_off("a wait for what is not captured")
+            self.behind.append(event.stream)
             return
         if self.capture is None:
             self.capture = event.capture

@@ -215,3 +215,16 @@ def test_each_device_has_streams_of_its_own(backend: Backend) -> None:
             again, y = repeated(backend, act)
             again()
             np.testing.assert_array_equal(backend.to_host(y), np.arange(3.0) + 1)
+
+
+def test_a_copy_from_the_host_waits_for_those_who_had_its_memory_before(backend: Backend) -> None:
+    """A graph that is gone may still be at work, and CuPy gives its memory out again at once."""
+    capture, user = backend.recording(), graphs.Stream()
+    free, main = capture.streams.free, capture.streams.main
+    for within in (capture.rehearsal(), capture):
+        with user:
+            free.behind.clear()
+            with within:
+                backend.from_host(np.zeros(3))
+            assert {user, main} & set(free.behind)
+        assert within is capture or user in main.behind

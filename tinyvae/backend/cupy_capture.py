@@ -72,6 +72,14 @@ class Streams:
             self._wait(self.main, self.side)
             self.capture.is_forked = False
 
+    def follow(self, now: Any) -> None:
+        """What comes after waits for the stream ``now``.
+
+        Of the memory that it is given, a graph that is gone, or a rehearsal, may still make use.
+        """
+        for stream in (self.main, self.free):
+            self._wait(stream, now)
+
     def _wait(self, later: Any, earlier: Any) -> None:
         event = self.cuda.Event(disable_timing=True)
         event.record(earlier)
@@ -107,7 +115,7 @@ class Capture:
         and what cannot be written down is refused before it has drawn a number.
         """
         streams, now = self.streams, self.streams.cuda.get_current_stream()
-        streams._wait(streams.main, now)
+        streams.follow(now)
         try:
             with being_recorded(), self._on_streams():
                 try:
@@ -135,6 +143,7 @@ class Capture:
         return memory
 
     def __enter__(self) -> Self:
+        self.streams.follow(self.streams.cuda.get_current_stream())
         with ExitStack() as stack:
             stack.enter_context(being_recorded())
             stack.enter_context(self._on_streams())
