@@ -45,6 +45,7 @@ SYNCS: list[str] = []  # every wait for the host so far, by the name of what wai
 CALLS: Counter[str] = Counter()  # of from_host and synchronize, and lists sent as indices
 _records: list[list[str]] = []
 _made: list[list[str]] = []
+AT_ONCE = 8  # arrays, of which CuPy copies one after the other into their concatenation
 
 
 class PromotionError(TypeError):
@@ -246,6 +247,8 @@ def _call(name: str, function: Function, args: tuple[Any, ...], kwargs: dict[str
         raise
     if name in ("asarray", "array") and not operands:
         graphs.refuse(f"{name} copies from the host")
+    if name in ("concatenate", "stack") and len(args[0]) > AT_ONCE:
+        graphs.refuse(f"{name} of so many copies their addresses from the host")
     made = _on_device(name, result, operands, explicit=name in CASTS or "dtype" in kwargs)
     if graphs.captured() and all(made._memory is not operand._memory for operand in operands):
         _write_down(act, made, operands)

@@ -89,6 +89,7 @@ WAITS: dict[str, Callable[[Any], Any]] = {
     "a copy to the host": standin.to_host,
     "a copy from the host": lambda x: standin.from_host(np.zeros(3)),
     "a list on the device": lambda x: standin.xp.asarray([1.0]),
+    "more arrays behind each other than 8": lambda x: standin.xp.concatenate([x] * 9),
     "a mask": lambda x: x[x > 1],
 }
 
