@@ -37,7 +37,7 @@ from standin_tables import (
 )
 
 from tinyvae.backend import Backend, register
-from tinyvae.backend.cupy_capture import Streams
+from tinyvae.backend.cupy_capture import streams_of
 
 Function = Callable[..., Any]
 
@@ -45,6 +45,7 @@ SYNCS: list[str] = []  # every wait for the host so far, by the name of what wai
 CALLS: Counter[str] = Counter()  # of from_host and synchronize, and lists sent as indices
 _records: list[list[str]] = []
 _made: list[list[str]] = []
+AT_ONCE = 8  # arrays, of which CuPy copies one after the other into their concatenation
 
 
 class PromotionError(TypeError):
@@ -246,6 +247,8 @@ def _call(name: str, function: Function, args: tuple[Any, ...], kwargs: dict[str
         raise
     if name in ("asarray", "array") and not operands:
         graphs.refuse(f"{name} copies from the host")
+    if name in ("concatenate", "stack") and len(args[0]) > AT_ONCE:
+        graphs.refuse(f"{name} of so many copies their addresses from the host")
     made = _on_device(name, result, operands, explicit=name in CASTS or "dtype" in kwargs)
     if graphs.captured() and all(made._memory is not operand._memory for operand in operands):
         _write_down(act, made, operands)
@@ -368,18 +371,18 @@ class Generator:
 
 def load() -> Backend:
     """The stand-in as a backend, without kernels."""
-    streams = Streams(Namespace("cupy", cuda=graphs, asarray=from_host))
+    streams = streams_of(Namespace("cupy", cuda=graphs, asarray=from_host))
     return Backend(
         "standin",
         xp,
         DeviceArray,
-        streams.from_host,
+        lambda array: streams().from_host(array),
         to_host,
         synchronize,
-        recording=streams.recording,
+        recording=lambda: streams().recording(),
         generator=Generator,
-        aside=streams.aside,
-        join=streams.join,
+        aside=lambda: streams().aside(),
+        join=lambda: streams().join(),
     )
 
 

@@ -55,18 +55,22 @@ class Event:
         assert disable_timing, "an event that takes the time costs more"
 
     def record(self, stream: Stream) -> None:
-        self.capture, self.after = stream.capture, set(stream.last)
+        stream.check_whole()
+        self.stream, self.capture, self.after = stream, stream.capture, set(stream.last)
 
 
 class Stream:
     """Work one after the other; see CuPy's class of that name."""
 
     def __init__(self, non_blocking: bool = False) -> None:
-        self.can_capture = non_blocking
+        self.can_capture, self.device = non_blocking, get_device_id()
         self.capture: Capture | None = None
         self.last: set[Work] = set()
+        self.behind: list[Stream] = []  # which it has waited for outside of a capture
 
     def __enter__(self) -> Self:
+        if self.device != get_device_id():
+            raise RuntimeError(f"a stream of device {self.device}, not of {get_device_id()}")
         IN_USE.streams.append(self)
         return self
 
@@ -77,8 +81,17 @@ class Stream:
         if self.capture is not None:
             self.capture.break_off("a wait for a stream under capture")
 
+    def check_whole(self) -> None:
+        """Refuse all but the end of a capture that has been broken off."""
+        if self.capture is not None and self.capture.is_broken:
+            raise CUDARuntimeError("cudaErrorStreamCaptureInvalidated")
+
     def wait_event(self, event: Event) -> None:
+        self.check_whole()
         if event.capture is None:
+            if self.capture is not None:
+                self.capture.break_off("a wait for what is not captured")
+            self.behind.append(event.stream)
             return
         if self.capture is None:
             self.capture = event.capture
@@ -87,7 +100,8 @@ class Stream:
 
     def begin_capture(self) -> None:
         assert self.can_capture, "cannot capture on the default (legacy) stream"
-        assert self.capture is None
+        if self.capture is not None:
+            raise CUDARuntimeError("cudaErrorIllegalState: a capture is under way")
         self.capture, self.last = Capture(), set()
         self.capture.streams.add(self)
 
@@ -104,6 +118,7 @@ class Stream:
         return Graph(capture.works)
 
     def add(self, act: Act, memory: list[Memory]) -> None:
+        self.check_whole()
         work = Work(act, self.last, memory)
         self.capture.works.append(work)
         self.last = {work}
@@ -162,6 +177,23 @@ def using_allocator(allocator: Callable[[int], Memory]) -> Iterator[None]:
 
 def get_allocator() -> Callable[[int], Memory]:
     return IN_USE.allocators[-1]
+
+
+_devices = [0]
+
+
+def get_device_id() -> int:
+    return _devices[-1]
+
+
+@contextmanager
+def on_device(number: int) -> Iterator[None]:
+    """Within the block another device is the current one."""
+    _devices.append(number)
+    try:
+        yield
+    finally:
+        _devices.pop()
 
 
 DEFAULT = Stream()

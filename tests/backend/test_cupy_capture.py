@@ -89,6 +89,7 @@ WAITS: dict[str, Callable[[Any], Any]] = {
     "a copy to the host": standin.to_host,
     "a copy from the host": lambda x: standin.from_host(np.zeros(3)),
     "a list on the device": lambda x: standin.xp.asarray([1.0]),
+    "more arrays behind each other than 8": lambda x: standin.xp.concatenate([x] * 9),
     "a mask": lambda x: x[x > 1],
 }
 
@@ -175,3 +176,56 @@ def test_a_matrix_product_that_is_not_captured_is_taped_each_time(
         b.zero_grad()
         assert replay().item() == 4 * 2 * 4
     assert "0 replayed" in repr(replay)
+
+
+@pytest.mark.parametrize("act", [lambda x: float(x[0]), lambda _: 1 / 0])
+def test_a_capture_that_fails_on_its_branch_is_ended_all_the_same(
+    backend: Backend, act: Callable[[Any], Any]
+) -> None:
+    """CUDA refuses to join what was broken off, and a stream not ended captures for ever."""
+    x = backend.from_host(np.arange(3.0))
+
+    def fail() -> None:
+        with backend.aside():
+            act(x + 1)
+
+    with pytest.raises((NotRecordableError, ZeroDivisionError)):
+        repeated(backend, fail)
+    capture = backend.recording()
+    with capture.rehearsal():
+        x + 1
+    again, y = repeated(backend, lambda: x + 1)
+    again()
+    np.testing.assert_array_equal(backend.to_host(y), np.arange(3.0) + 1)
+
+
+def test_each_device_has_streams_of_its_own(backend: Backend) -> None:
+    """CuPy refuses those of another one, as after `cupy.cuda.Device(1).use()`."""
+    x = backend.from_host(np.arange(3.0))
+
+    def act() -> Any:
+        with backend.aside():
+            y = x + 1
+        backend.join()
+        return y
+
+    for device in (0, 1, 0):
+        with graphs.on_device(device):
+            with backend.recording().rehearsal():
+                act()
+            again, y = repeated(backend, act)
+            again()
+            np.testing.assert_array_equal(backend.to_host(y), np.arange(3.0) + 1)
+
+
+def test_a_copy_from_the_host_waits_for_those_who_had_its_memory_before(backend: Backend) -> None:
+    """A graph that is gone may still be at work, and CuPy gives its memory out again at once."""
+    capture, user = backend.recording(), graphs.Stream()
+    free, main = capture.streams.free, capture.streams.main
+    for within in (capture.rehearsal(), capture):
+        with user:
+            free.behind.clear()
+            with within:
+                backend.from_host(np.zeros(3))
+            assert {user, main} & set(free.behind)
+        assert within is capture or user in main.behind

@@ -9,7 +9,7 @@ from typing import Any
 
 from tinyvae.backend import cuda_products, cupy_kernels
 from tinyvae.backend.base import PRECISIONS, Array, Backend
-from tinyvae.backend.cupy_capture import Streams
+from tinyvae.backend.cupy_capture import streams_of
 from tinyvae.errors import BackendError
 
 PACKAGES = ("cupy", "cupy-cuda11x", "cupy-cuda12x", "cupy-cuda13x")
@@ -31,20 +31,20 @@ def load() -> Backend:
     cupy = _imported()
     _find_device(cupy)
     _try_out(cupy)
-    streams, products = Streams(cupy), cuda_products.load(cupy)
+    streams, products = streams_of(cupy), cuda_products.load(cupy)
     return Backend(
         "cupy",
         cupy,
         cupy.ndarray,
-        streams.from_host,
+        lambda array: streams().from_host(array),
         cupy.asnumpy,
         lambda: cupy.cuda.get_current_stream().synchronize(),
         kernels=cupy_kernels.load(cupy, products),
-        recording=streams.recording,
+        recording=lambda: streams().recording(),
         generator=lambda seed: cupy.random.Generator(cupy.random.Philox4x3210(seed)),
         free_memory=lambda: _free_memory(cupy),
-        aside=streams.aside,
-        join=streams.join,
+        aside=lambda: streams().aside(),
+        join=lambda: streams().join(),
         precisions=PRECISIONS,
         check=lambda array: _check_device(cupy, array),
         is_full=is_full,

@@ -16,11 +16,26 @@ from tinyvae.backend.recording import being_recorded
 from tinyvae.errors import NotRecordableError, TinyvaeError
 
 
-class Streams(threading.local):
-    """A stream that is captured, one for its branch, and one that never is.
+def streams_of(cupy: Any) -> Callable[[], Streams]:
+    """A function that gives the `Streams` of the thread and the device that ask.
 
-    Each thread has three of its own, which serve all of its captures, since CuPy keeps freed
-    memory by the stream.
+    CuPy refuses those of another device, and two threads cannot capture one stream.
+    """
+    made: dict[tuple[int, int], Streams] = {}
+
+    def here() -> Streams:
+        key = threading.get_ident(), cupy.cuda.get_device_id()
+        if key not in made:
+            made[key] = Streams(cupy)
+        return made[key]
+
+    return here
+
+
+class Streams:
+    """A stream of the current device that is captured, one for its branch, one that never is.
+
+    They are made once and serve every capture, since CuPy keeps freed memory by the stream.
     """
 
     def __init__(self, cupy: Any) -> None:
@@ -61,6 +76,14 @@ class Streams(threading.local):
             self._wait(self.main, self.side)
             self.capture.is_forked = False
 
+    def follow(self, now: Any) -> None:
+        """What comes after waits for the stream ``now``.
+
+        Of the memory that it is given, a graph that is gone, or a rehearsal, may still make use.
+        """
+        for stream in (self.main, self.free):
+            self._wait(stream, now)
+
     def _wait(self, later: Any, earlier: Any) -> None:
         event = self.cuda.Event(disable_timing=True)
         event.record(earlier)
@@ -96,7 +119,7 @@ class Capture:
         and what cannot be written down is refused before it has drawn a number.
         """
         streams, now = self.streams, self.streams.cuda.get_current_stream()
-        streams._wait(streams.main, now)
+        streams.follow(now)
         try:
             with being_recorded(), self._on_streams():
                 try:
@@ -124,6 +147,7 @@ class Capture:
         return memory
 
     def __enter__(self) -> Self:
+        self.streams.follow(self.streams.cuda.get_current_stream())
         with ExitStack() as stack:
             stack.enter_context(being_recorded())
             stack.enter_context(self._on_streams())
@@ -134,8 +158,10 @@ class Capture:
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         with self._exit:
             try:
-                self.streams.join()
-                self._graph = self.streams.main.end_capture()
+                try:
+                    self.streams.join()
+                finally:  # else the stream would be captured for ever
+                    self._graph = self.streams.main.end_capture()
             except RuntimeError as broken:  # of CUDA, for what was done within
                 error = error or broken
         # Memory too: what a graph does takes more of it than the same done at once.
