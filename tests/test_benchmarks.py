@@ -233,6 +233,7 @@ def test_gpu_says_what_to_do_where_there_is_none(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "tinyvae finds no gpu here: BackendError: backend 'cupy'" in done.stderr
+    assert "Traceback" not in done.stderr
     assert "With `--device cpu` the same program" in done.stderr
 
 
