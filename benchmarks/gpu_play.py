@@ -39,7 +39,10 @@ class Player:
         try:
             return getattr(self, do)(**question)
         except Exception as error:
-            traceback.print_exc()
+            from tinyvae.errors import BackendError
+
+            if not isinstance(error, BackendError):  # it says by itself what is wrong
+                traceback.print_exc()
             return {"failed": f"{type(error).__name__}: {error}"}
 
     @cached_property

@@ -147,10 +147,22 @@ def parser(doc: str | None, rounds: int | None = None) -> argparse.ArgumentParse
     """The options that benchmarks share; ``rounds`` is the default, None where there are none."""
     style = argparse.RawDescriptionHelpFormatter
     made = argparse.ArgumentParser(description=doc, formatter_class=style)
-    made.add_argument("--out", type=Path, help="the JSON file (default: results/ beside this)")
+    made.add_argument("--out", type=_json, help="the JSON file (default: results/ beside this)")
     if rounds:
-        made.add_argument("--rounds", type=int, default=rounds, help="default: %(default)s")
+        made.add_argument("--rounds", type=_rounds, default=rounds, help="default: %(default)s")
     return made
+
+
+def _json(text: str) -> Path:
+    if Path(text).suffix != ".json":  # a picture may be written beside it
+        raise argparse.ArgumentTypeError(f"{text!r} does not end in .json")
+    return Path(text)
+
+
+def _rounds(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 up")
+    return int(text)
 
 
 def report(name: str, options: argparse.Namespace, **tables: list[Row]) -> Path:

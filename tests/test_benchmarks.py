@@ -206,6 +206,23 @@ def test_gpu_goes_through_every_part_on_a_cpu(benchmark, tmp_path):
     assert matplotlib.image.imread(tmp_path / "result.png").std() > 0.05
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--rounds", "0"), "'0' is not a number from 1 up"),
+        (("--rounds", "few"), "'few' is not a number from 1 up"),
+        (("--out", "steps.png"), "'steps.png' does not end in .json"),  # a picture's own place
+    ],
+)
+def test_a_benchmark_refuses_what_it_could_not_report(options, said, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(FOLDER)
+    from harness import parser
+
+    with pytest.raises(SystemExit):
+        parser("", rounds=3).parse_args(options)
+    assert said in capsys.readouterr().err
+
+
 def test_gpu_says_what_to_do_where_there_is_none(tmp_path):
     import tinyvae as tv
 
@@ -216,6 +233,7 @@ def test_gpu_says_what_to_do_where_there_is_none(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "tinyvae finds no gpu here: BackendError: backend 'cupy'" in done.stderr
+    assert "Traceback" not in done.stderr
     assert "With `--device cpu` the same program" in done.stderr
 
 

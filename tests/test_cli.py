@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import sys
+from importlib.metadata import PackageNotFoundError
 from itertools import chain
 from pathlib import Path
 
@@ -224,6 +225,20 @@ def test_info_describes_the_gpu(no_cupy: None, monkeypatch: pytest.MonkeyPatch):
         "    CUDA 12.9, driver for CUDA 13.0",
         "    precision of matrix products: float32, tf32, bfloat16",
     ]
+
+
+def test_info_says_which_cupy_is_there_though_no_gpu_answers(
+    no_cupy: None, monkeypatch: pytest.MonkeyPatch
+):
+    there = {"numpy": "2.4.6", "cupy-cuda12x": "14.2.0", "nvmath-python": "1.0.0"}
+
+    def version(name: str) -> str:
+        if name not in there:
+            raise PackageNotFoundError(name)
+        return there[name]
+
+    monkeypatch.setattr(cli, "version", version)
+    assert {"cupy-cuda12x 14.2.0", "nvmath-python 1.0.0"} < set(tinyvae("info").out.splitlines())
 
 
 def test_a_device_that_does_not_answer_is_said(no_cupy: None, monkeypatch: pytest.MonkeyPatch):

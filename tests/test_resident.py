@@ -275,7 +275,7 @@ def test_noise_of_the_device_is_resumed_in_the_middle_of_a_block(
 
 
 def test_noise_of_the_device_needs_the_images_there() -> None:
-    with pytest.raises(OptionError, match="use resident=True, or noise='host'"):
+    with pytest.raises(OptionError, match="use resident=True without parallel, or noise='host'"):
         tv.fit(model(), IMAGES, noise="device", batch=8)
     with pytest.raises(OptionError, match=r"noise is drawn on one of .*, not on 'moon'"):
         Settings(noise="moon")

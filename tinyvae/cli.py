@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 RUNS = Path("runs")
 PACKAGES = (
     "numpy", "matplotlib", "scikit-learn", "safetensors", "pooch", "networkx", "numba", "mpi4py",
+    "cupy", "cupy-cuda12x", "cupy-cuda13x", "nvmath-python",
 )  # fmt: skip
 
 app = typer.Typer(

@@ -144,8 +144,8 @@ class Trainer:
         resident = resident and self.group.size == 1
         if settings.noise == "device" and not (resident and backend.generator):
             raise OptionError(
-                "noise is drawn on the device where the images are there, too, and one process "
-                "trains: use resident=True, or noise='host'"
+                "noise='device' needs the images on the device, and one process alone: use "
+                "resident=True without parallel, or noise='host'"
             )
         if not resident:
             return backend.xp.zeros(2, dtype="float64"), None
