@@ -14,7 +14,7 @@ from tinyvae import resident
 from tinyvae.backend import Backend
 from tinyvae.data.dataset import Split
 from tinyvae.data.pixels import as_floats
-from tinyvae.errors import GraphError, OptionError, RunError
+from tinyvae.errors import GraphError, NonFiniteError, OptionError, RunError
 from tinyvae.objectives import Terms
 from tinyvae.resident import Resident, take_batch
 from tinyvae.settings import Progress, Settings
@@ -333,6 +333,43 @@ def test_noise_of_the_device_is_resumed_in_the_middle_of_a_block(
     other = model()
     tv.fit(other, IMAGES, **(about | {"checkpoint": None, "noise": "host"}))
     assert not np.array_equal(weights_of(other)[0], weights_of(whole)[0])
+
+
+def test_a_fault_of_noise_of_the_device_is_traced_with_the_same_noise(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Resident._draw
+
+    def draw(resident: Resident, drawing: Any) -> None:
+        real(resident, drawing)
+        resident.desk.noise[8:9] = float("inf")  # in the second step
+
+    monkeypatch.setattr(Resident, "_draw", draw)
+    with pytest.raises(NonFiniteError, match=r"epoch 1, step 2: gaussian_sample "):
+        tv.fit(model(), IMAGES, epochs=2, batch=8, noise="device", resident=True)
+
+
+@pytest.mark.parametrize("images", [IMAGES, FLOATS], ids=["bytes", "floats"])
+def test_black_stays_black_and_white_stays_white_by_noise_of_the_device(
+    backend: Backend, images: np.ndarray
+) -> None:
+    ends = np.zeros((400, 3, 4), images.dtype)
+    ends[200:] = 255 if images.dtype == np.uint8 else 1
+    settings = Settings(batch=400, binarise="dynamic", noise="device")
+    made = Trainer(model(), Split(ends), None, settings, resident=True)._resident
+    made._draw(made.generator(1))
+    draws = backend.to_host(made.desk.draws)
+    assert not (draws < ends.reshape(400, 12)[0]).any()
+    assert (draws < ends.reshape(400, 12)[-1]).all()
+
+
+def test_noise_of_the_device_follows_from_the_seed(backend: Backend) -> None:
+    one, other, again = (
+        backend.to_host(trainer(noise="device", seed=seed)._resident.generator(1).random(3))
+        for seed in (1, 2, 1)
+    )
+    assert np.array_equal(one, again)
+    assert not np.isin(one, other).any()
 
 
 def test_noise_of_the_device_needs_the_images_there() -> None:

@@ -332,22 +332,24 @@ class Trainer:
     def _first_cause(self, good: Snapshot, error: NonFiniteError) -> NonFiniteError:
         """Go through the epoch again from where all was well, until the first bad op says so."""
         self.state.restore(good)
-        step, group = self.state.step, self.group
+        step, group = self.state.step + 1, self.group
         self.group = Alone()  # each rank for itself, so that none waits for one that has failed
+        self._tape_always()
         try:
-            with trace_non_finite(), closing(self._batches()) as made:
-                for x, noise in made:
-                    step += 1
-                    self.train_step(x, noise)
+            again = self._resident_steps() if self._resident else self._steps()
+            with trace_non_finite(), closing(again) as steps:
+                for _ in steps:
                     self.state.check_finite()
+                    step += 1
                 self._log()
         except NonFiniteError as first:
             error = first
         self.group = group
         self.state.restore(good)
+        where = f"epoch {self.state.epoch}, step {min(step, self.steps)}"
         return NonFiniteError(
-            f"epoch {self.state.epoch}, step {step}: {error}. The model is back where the epoch "
-            "began; most often a smaller learning rate helps"
+            f"{where}: {error}. The model is back where the epoch began; most often a smaller "
+            "learning rate helps"
         )
 
     # What is kept
