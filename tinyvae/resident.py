@@ -144,6 +144,10 @@ class Resident:
             sums=xp.zeros(2, dtype="float64"),
             differing=xp.zeros(1, dtype="float64"),
         )
+        self.forget()
+
+    def forget(self) -> None:
+        """Write the steps down anew, since the loss has become another one."""
         self.is_recorded = self.backend.recording is not None
         self._counts: dict[int, int] = {}
         self._again: dict[int, Callable[[], None]] = {}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import zlib
+from numbers import Number
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from tinyvae.autograd import Tensor
 from tinyvae.autograd.node import check_finite
 from tinyvae.backend import Array
 from tinyvae.checkpoint import load_tensors, save_tensors
@@ -16,6 +18,7 @@ from tinyvae.data.dataset import Split
 from tinyvae.data.ondisk import blocks
 from tinyvae.errors import RunError
 from tinyvae.models.vae import VAE
+from tinyvae.nn import Module
 from tinyvae.optim import Adam
 from tinyvae.settings import Row, Settings
 
@@ -170,6 +173,30 @@ def _is_sound(state: Any, like: dict[str, Any]) -> bool:
         and type(best[1]) is int
         and state["images"].keys() == like["images"].keys()
     )
+
+
+def constants_in(value: Any) -> Any:
+    """What a model holds beside its parameters, such as numbers, to compare with it later.
+
+    Of what is no module, list, tuple, dict, tensor, array of the host, number or word it tells
+    only which object it is.
+
+    >>> model = VAE((2, 2))
+    >>> model.scale, before = 1.0, constants_in(model)
+    >>> constants_in(model) == before
+    False
+    """
+    if isinstance(value, Tensor):
+        return None if value.requires_grad else (id(value.array), value.version)
+    if isinstance(value, Module):
+        value = vars(value)
+    if isinstance(value, dict):
+        return [(key, constants_in(part)) for key, part in value.items()]
+    if isinstance(value, (list, tuple)):
+        return [constants_in(part) for part in value]
+    if isinstance(value, (Number, str)):
+        return type(value), repr(value)
+    return (id(value), value.tobytes()) if isinstance(value, np.ndarray) else id(value)
 
 
 def _check_same(saved: dict[str, Any], about: dict[str, Any]) -> None:

@@ -31,7 +31,7 @@ from tinyvae.optim import clip_global_norm
 from tinyvae.parallel import Alone, Communicator
 from tinyvae.resident import Resident, tally
 from tinyvae.settings import Progress, Row, Settings
-from tinyvae.state import RunState, Snapshot, fingerprint
+from tinyvae.state import RunState, Snapshot, constants_in, fingerprint
 
 LOOK = 32  # steps between looks at a device for whether a process was asked to stop
 WATCHED = 1000  # training images on which the latent dimensions are watched without validation
@@ -63,7 +63,8 @@ class Trainer:
         self.checkpoint, self.asked = checkpoint, SimpleNamespace(stop=False)
         self.state = RunState(model, settings.learning_rate)
         self.steps = math.ceil(len(train) / settings.batch)
-        self._terms = Replay(self._loss, self.state.optimiser.flat.parameters)
+        self._terms: Callable[..., Terms] = self._replay()
+        self._is_taped, self._constants = False, constants_in(model)
         self._sums, self._resident = self._on_device(resident)
         if self.group.size > 1:
             self._agree()
@@ -104,10 +105,14 @@ class Trainer:
 
     def _run_steps(self, asked: SimpleNamespace) -> None:
         self._sums[...] = self.model.backend.from_host(np.array(self.state.sums))
+        self._forget_if_changed()
+        first = self.state.step + 1
         with closing(self._resident_steps() if self._resident else self._steps()) as steps:
             for _ in steps:
                 self.state.step += 1
                 self._tell(self.state.epoch, self.state.step)
+                if (self.callbacks or self.state.step == first) and self._has_changed:
+                    self._tape_always()
                 last = self.state.step == self.steps
                 stop = asked.stop if self.group.size == 1 else self._agreed_to_stop(last)
                 if self.model.backend.host or last or stop:
@@ -115,6 +120,29 @@ class Trainer:
                 if stop and not last:
                     self._save()
                     raise KeyboardInterrupt
+
+    # What a step that was recorded knows nothing of
+
+    @property
+    def _has_changed(self) -> bool:
+        """Whether the model's numbers are others than those that were recorded."""
+        return not self._is_taped and constants_in(self.model) != self._constants
+
+    def _forget_if_changed(self) -> None:
+        """Record anew what was changed between two epochs, as a callback may do."""
+        if self._has_changed:
+            self._constants, self._terms = constants_in(self.model), self._replay()
+            if self._resident:
+                self._resident.forget()
+
+    def _tape_always(self) -> None:
+        """Repeat no step any more, since the numbers change from one step to the next."""
+        self._is_taped, self._terms = True, self._replay().tape
+        if self._resident:
+            self._resident.is_recorded = False
+
+    def _replay(self) -> Replay:
+        return Replay(self._loss, self.state.optimiser.flat.parameters)
 
     def _steps(self) -> Generator[None]:
         """Do the steps of this epoch that are not done yet, with batches from the host."""
@@ -237,7 +265,7 @@ class Trainer:
             raise GraphError(
                 "the loss is no longer what was recorded: something that it depends on, beside "
                 "the images, the noise and the parameters, has changed while the model was "
-                "trained; train with resident=False"
+                "trained; let it be a number that the model has as an attribute, or in a list"
             )
 
     def _log(self) -> Row:
@@ -304,22 +332,24 @@ class Trainer:
     def _first_cause(self, good: Snapshot, error: NonFiniteError) -> NonFiniteError:
         """Go through the epoch again from where all was well, until the first bad op says so."""
         self.state.restore(good)
-        step, group = self.state.step, self.group
+        step, group = self.state.step + 1, self.group
         self.group = Alone()  # each rank for itself, so that none waits for one that has failed
+        self._tape_always()
         try:
-            with trace_non_finite(), closing(self._batches()) as made:
-                for x, noise in made:
-                    step += 1
-                    self.train_step(x, noise)
+            again = self._resident_steps() if self._resident else self._steps()
+            with trace_non_finite(), closing(again) as steps:
+                for _ in steps:
                     self.state.check_finite()
+                    step += 1
                 self._log()
         except NonFiniteError as first:
             error = first
         self.group = group
         self.state.restore(good)
+        where = f"epoch {self.state.epoch}, step {min(step, self.steps)}"
         return NonFiniteError(
-            f"epoch {self.state.epoch}, step {step}: {error}. The model is back where the epoch "
-            "began; most often a smaller learning rate helps"
+            f"{where}: {error}. The model is back where the epoch began; most often a smaller "
+            "learning rate helps"
         )
 
     # What is kept
