@@ -11,7 +11,8 @@ tinyvae_replayed  the loop of `tinyvae.fit`, which draws order, batch and noise 
 torch             PyTorch, eager, with fused Adam
 torch_compiled    the whole step in one function of `torch.compile`, ``mode="reduce-overhead"``,
                   which makes it one CUDA graph
-jax               the whole step in one function of `jax.jit`, its memory donated
+jax               the whole step in one function of `jax.jit`, its memory donated; it is called
+                  for each step, as the others are: an epoch in one `lax.scan` is not compared
 
 rate       a large product at each precision, and a large block of normals, timed
 steps      784-400-20 over the size of the batch

@@ -70,8 +70,8 @@ def product(n: int, _precision: str) -> Callable[[], object]:
 
 def normals(n: int) -> Callable[[], object]:
     """So many draws from the standard normal, into the device's memory."""
-    noise = tv.Noise(0)
-    return lambda: noise.normal((n,))
+    drawing = backend().generator(0)
+    return lambda: drawing.standard_normal(n, dtype="float32")
 
 
 def wait(_result: object) -> None:
