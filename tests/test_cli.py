@@ -245,7 +245,7 @@ def test_a_device_that_does_not_answer_is_said(no_cupy: None, monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "cupy", fake_cupy(devices=0))
     message = refused("train", "--backend", "cupy")
     assert "no NVIDIA GPU that answers (cudaErrorNoDevice" in message
-    assert message.endswith("or use NumPy: --backend numpy")
+    assert message.endswith("or use backend 'numpy'")
 
 
 def test_auto_says_which_backend_it_is_and_why_and_the_run_records_it(

@@ -93,7 +93,7 @@ def test_a_cupy_that_cannot_be_imported_is_said_with_the_first_cause(
     monkeypatch.setattr(sys, "meta_path", [finder, *sys.meta_path])
     assert complaint() == (
         "backend 'cupy' cannot import CuPy (no libcudart.so.12): install it anew, pip install "
-        "--force-reinstall cupy-cuda12x, or use NumPy: --backend numpy"
+        "--force-reinstall cupy-cuda12x, or use backend 'numpy'"
     )
 
 
@@ -123,7 +123,7 @@ def test_without_a_driver_or_a_device_the_error_says_which(
     installed: Install, how: dict[str, int], message: str
 ) -> None:
     installed(fake_cupy(**how))
-    assert complaint() == f"backend 'cupy' {message}, or use NumPy: --backend numpy"
+    assert complaint() == f"backend 'cupy' {message}, or use backend 'numpy'"
 
 
 @pytest.mark.parametrize("versions", [(12020, 12090), (13000, 12090), (12090, 12090)])
@@ -157,7 +157,7 @@ def test_a_part_of_cuda_that_is_missing_is_named_with_the_line_that_installs_it(
     assert complaint() == (
         f"backend 'cupy' found a GPU that cannot run without {library} ({str(error).strip()}): "
         f"install CUDA's libraries beside CuPy, pip install 'cupy-cuda{runtime // 1000}x[ctk]', or "
-        "use NumPy: --backend numpy"
+        "use backend 'numpy'"
     )
 
 
@@ -178,7 +178,7 @@ def test_a_gpu_that_another_program_fills_is_said_with_what_is_free(
     assert re.fullmatch(
         r"backend 'cupy' found a GPU that has no memory left for a first (kernel|matrix product) "
         r"\(0\.2 of 140\.0 GB are free\); `nvidia-smi` shows which programs hold it: end one, or "
-        "wait, or use NumPy: --backend numpy",
+        "wait, or use backend 'numpy'",
         complaint(),
     )
 

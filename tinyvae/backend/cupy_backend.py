@@ -14,7 +14,7 @@ from tinyvae.errors import BackendError
 
 PACKAGES = ("cupy", "cupy-cuda11x", "cupy-cuda12x", "cupy-cuda13x")
 INSTALL = "pip install 'tinyvae[cupy]' (CUDA 12), or pip install 'cupy-cuda13x[ctk]' (CUDA 13)"
-ELSE = "or use NumPy: --backend numpy"
+ELSE = "or use backend 'numpy'"
 FULL = ("cudaErrorMemoryAllocation", "CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED")
 BUSY = "cudaErrorDevicesUnavailable"  # set to serve one process at a time, which another has
 
