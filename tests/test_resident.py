@@ -112,7 +112,7 @@ def test_a_block_is_of_one_step_at_least_and_else_of_bounded_size(
     assert trainer()._resident.steps == 1
 
 
-def test_python_runs_the_loss_in_the_first_steps_alone(
+def test_python_runs_the_loss_where_a_step_is_compared_alone(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls, real = [], Trainer._loss
@@ -125,9 +125,10 @@ def test_python_runs_the_loss_in_the_first_steps_alone(
     run = trainer(epochs=6)  # of steps of 8, 8 and 6
     run.run()
     assert run._resident.is_recorded
-    # of 8 rows: the first, two of the second, one of the fourth and eighth; of 6 one less
+    # of 8 rows the first, twice the second, the fourth and the eighth; of 6, the last of an
+    # epoch, the first, twice the second, and each of the others
     rehearsals = 0 if backend.host else 2
-    assert len(calls) == (1 + 2 + 1 + 1) + (1 + 2 + 1) + rehearsals
+    assert len(calls) == (1 + 2 + 1 + 1) + (1 + 2 + 4) + rehearsals
 
 
 def test_what_cannot_be_recorded_is_done_as_it_stands(backend: Backend) -> None:
@@ -186,7 +187,7 @@ def test_a_model_whose_numbers_change_is_trained_as_without_recording(
     for is_recorded in (True, False):
         if not is_recorded:
             monkeypatch.setattr(Trainer, "_replay", lambda self: Taped(self._loss))
-            monkeypatch.setattr(Resident, "_do", Resident._step)
+            monkeypatch.setattr(Resident, "_do", lambda self, rows, **_: self._step(rows))
         made = model(OfState)
         made.late = 20 if late is count else made.late
         seen = [] if late is count else [lambda at, made=made: late(at, made)]
@@ -209,21 +210,29 @@ class Taped:
     tape = __call__
 
 
-def test_a_change_that_no_attribute_shows_is_noticed_in_time(backend: Backend) -> None:
+@pytest.mark.parametrize("where", [True, False])
+def test_a_change_that_no_attribute_shows_is_noticed_before_the_epoch_is_logged(
+    backend: Backend, where: bool
+) -> None:
     scales = {"now": 1.0}
 
     class Scaled(tv.VAE):
         def decode(self, z: tv.Tensor) -> tv.Tensor:
             return super().decode(z * scales["now"])
 
-    def change(at: Progress) -> None:
-        scales["now"] = 1.0 if at.epoch < 4 else 2.0
+    begun = []
 
-    run = trainer(Scaled, epochs=9)
+    def change(at: Progress) -> None:
+        if at.epoch == 7 and at.row:  # 22 steps of 8 rows: none of the next 2 is a power of two
+            scales["now"] = 2.0
+            begun.append(weights_of(run.model))
+
+    run = Trainer(model(Scaled), Split(IMAGES), None, Settings(epochs=9, batch=8), resident=where)
     run.callbacks = [change]
     with pytest.raises(GraphError, match=r"no longer what was recorded.*as an attribute"):
         run.run()
-    assert run.state.epoch == 4
+    assert run.state.epoch == 8
+    assert_same(weights_of(run.model), begun[0])
 
 
 def test_gradients_and_versions_are_left_as_by_a_taped_step(backend: Backend) -> None:

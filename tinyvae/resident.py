@@ -127,8 +127,8 @@ class Resident:
     ) -> None:
         self.generator = generator
         self.optimiser, self.loss, self.batch, self.clip = optimiser, loss, batch, clip
-        self.backend = optimiser.backend
-        self.steps = min(STEPS, -(-len(split) // batch))
+        self.backend, self.last = optimiser.backend, -(-len(split) // batch)
+        self.steps = min(STEPS, self.last)
         values, stored = optimiser.flat.values, split.images.dtype
         row = 8 + latent * values.itemsize + dynamic * split.pixels * stored.itemsize
         self.steps = max(1, min(self.steps, BYTES // (row * batch)))
@@ -172,8 +172,9 @@ class Resident:
                 self._load(block, first)
                 first = 0
                 for rows, _, _ in block:
+                    done += 1
                     self.optimiser.steps += 1
-                    self._do(len(rows))
+                    self._do(len(rows), is_due=done == self.last)
                     yield
 
     def _draw(self, drawing: Any) -> None:
@@ -204,17 +205,17 @@ class Resident:
     def _put(self, array: Array, start: int, values: np.ndarray) -> None:
         array[start : start + len(values)] = self.backend.from_host(values)
 
-    def _do(self, rows: int) -> None:
+    def _do(self, rows: int, is_due: bool) -> None:
         """A step of so many rows: the first as it stands, the second written down, then repeated.
 
-        The second, fourth, eighth, ... are done both ways.
+        The second, fourth, eighth, ... are done both ways, and so is one that is due.
         """
         count = self._counts[rows] = self._counts.get(rows, 0) + 1
         if count == 1 or not self.is_recorded:
             self._step(rows)
         elif count == 2:
             self._record(rows)
-        elif count & (count - 1) == 0:
+        elif is_due or count & (count - 1) == 0:
             self.desk.differing += self._both_ways(rows, self._again[rows])
         else:
             self._again[rows]()

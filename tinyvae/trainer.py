@@ -149,6 +149,8 @@ class Trainer:
         turn = self.model.backend.xp.zeros(1, dtype="int64")
         with closing(self._batches()) as made:
             for x, noise in made:
+                if isinstance(self._terms, Replay):
+                    self._terms.is_due = self.state.step + 1 == self.steps
                 terms = self.train_step(x, noise)
                 tally(terms.cross_entropy.array, terms.kl.array, self._sums, turn)
                 yield

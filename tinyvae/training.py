@@ -91,6 +91,11 @@ def fit(
     DataError, ShapeError
         Pixels outside [0, 1], or images of another shape than the model's; or a file of images
         that has changed, or cannot be read, at which the last checkpoint stays.
+    GraphError
+        The loss depends on something that has changed, and that is neither an argument nor a
+        number, a list or an array that the model has as an attribute. Steps are repeated as they
+        were written down, and compared with the step itself now and then, and before an
+        epoch is logged.
     NonFiniteError
         A NaN or an infinity, naming the op and the tensor that made it first; the model
         is put back to where the epoch began, and the last checkpoint stays.

@@ -46,6 +46,11 @@ class Replay:
     parameters : sequence of Tensor
         Those whose gradients are wanted.
 
+    Attributes
+    ----------
+    is_due : bool
+        Set it, and the next call goes both ways too.
+
     Raises
     ------
     GraphError
@@ -71,6 +76,7 @@ class Replay:
                 "model.parameters()"
             )
         self._taped = self._replayed = 0
+        self.is_due = False
         self._plans: dict[Any, Plan | None] = {}
 
     def __call__(self, *inputs: Any) -> Result:
@@ -90,7 +96,8 @@ class Replay:
             return self.tape(*inputs)
         plan.calls += 1
         both = plan.calls < 4 or plan.calls & (plan.calls - 1) == 0  # a power of two
-        if both:
+        if both or self.is_due:
+            self.is_due = False
             return self._both(key, plan, inputs)
         self._replayed += 1
         return plan.replay(inputs)
@@ -138,7 +145,7 @@ class Replay:
             raise GraphError(
                 "the loss is no longer what was recorded: something that it depends on has "
                 "changed, beside its arguments and the parameters; make it an argument, or make "
-                "a new tv.Replay"
+                "a new tv.Replay; for tv.fit let it be a number that the model has as an attribute"
             )
         return result
 
