@@ -48,3 +48,17 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
         pytest.skip(reason)
     with use(request.param) as chosen:
         yield chosen
+
+
+LONG_ON_THE_STANDIN = {
+    "test_float32.py", "test_large.py", "test_ops_gradients.py", "test_gradcheck.py",
+    "test_wrong_gradients.py", "test_kinks.py", "test_exact_gaussian.py", "test_exact_bernoulli.py",
+    "test_against_torch_training.py", "test_training_together.py", "test_importance_weights.py",
+}  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The quick part has these tests on NumPy alone; the whole has them on every backend."""
+    for item in items:
+        if item.path.name in LONG_ON_THE_STANDIN and "[standin" in item.name:
+            item.add_marker(pytest.mark.slow)

@@ -24,6 +24,7 @@ from tinyvae.trainer import Trainer
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(256, size=(22, 3, 4), dtype=np.uint8)
 FLOATS = RNG.random((22, 3, 4)).astype(np.float32)
+OF_FLOATS = pytest.param(FLOATS, marks=pytest.mark.slow)
 CHANGES: dict[str, dict[str, Any]] = {
     "plain": {},
     "dynamic": {"binarise": "dynamic"},
@@ -81,7 +82,7 @@ def assert_same(here: list[Any], there: list[Any]) -> None:
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("images", [IMAGES, FLOATS], ids=["bytes", "floats"])
+@pytest.mark.parametrize("images", [IMAGES, OF_FLOATS], ids=["bytes", "floats"])
 @pytest.mark.parametrize("changes", CHANGES)
 def test_a_run_ends_with_the_same_bits(backend: Backend, changes: str, images: np.ndarray) -> None:
     assert_same(*(trained(images, where, **CHANGES[changes]) for where in (True, False)))

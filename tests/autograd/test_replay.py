@@ -43,7 +43,7 @@ def scalar(value: tv.Tensor) -> tv.Tensor:
     return (value * tv.Tensor(weights)).sum()
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("case", EVERY_CASE)
 def test_every_op_is_replayed_to_the_same_bits(backend: Backend, case: str, dtype: str) -> None:
     function, *draws = EVERY_CASE[case]

@@ -208,8 +208,8 @@ def without_kernels() -> list[np.ndarray]:
         return trained(steps_of((3, 4), 5, 2, batch=6))
 
 
-@pytest.mark.parametrize("name", ["cublas", "nvmath"])
-@pytest.mark.parametrize("binarise", ["none", "dynamic"])
+@pytest.mark.parametrize("name", ["cublas", pytest.param("nvmath", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("binarise", ["dynamic", pytest.param("none", marks=pytest.mark.slow)])
 def test_a_run_with_all_that_is_for_a_gpu_ends_as_one_on_numpy(
     name: str, binarise: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

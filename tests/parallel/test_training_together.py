@@ -113,7 +113,7 @@ SETTINGS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("size", [1, 2, 7])  # a last batch of 6 rows
+@pytest.mark.parametrize("size", [1, 2, pytest.param(7, marks=pytest.mark.slow)])  # 6 rows
 @pytest.mark.parametrize("options", SETTINGS)
 def test_a_run_of_several_ranks_is_the_run_of_one(
     backend: Backend, size: int, options: dict[str, Any]
