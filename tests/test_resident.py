@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,7 +12,7 @@ import standin
 
 import tinyvae as tv
 from tinyvae import resident
-from tinyvae.backend import Backend
+from tinyvae.backend import Backend, base, get
 from tinyvae.data.dataset import Split
 from tinyvae.data.pixels import as_floats
 from tinyvae.errors import GraphError, NonFiniteError, OptionError, RunError
@@ -111,6 +112,18 @@ def test_a_block_is_of_one_step_at_least_and_else_of_bounded_size(
     assert trainer(binarise="dynamic")._resident.steps == 2
     monkeypatch.setattr(resident, "BYTES", 1)
     assert trainer()._resident.steps == 1
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_images_stay_on_a_device_where_they_fit_into_half_of_what_is_free(
+    more: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = replace(get("standin"), free_memory=lambda: 2 * IMAGES.nbytes + more)
+    monkeypatch.setitem(base._loaded, "standin", device)
+    monkeypatch.setitem(base._by_type, standin.DeviceArray, device)
+    with tv.use(device):
+        run = Trainer(model(), Split(IMAGES), None, Settings(batch=8))
+    assert (run._resident is not None) == bool(more)
 
 
 def test_python_runs_the_loss_where_a_step_is_compared_alone(
