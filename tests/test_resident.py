@@ -126,6 +126,11 @@ def test_images_stay_on_a_device_where_they_fit_into_half_of_what_is_free(
     assert (run._resident is not None) == bool(more)
 
 
+def test_what_is_neither_true_nor_false_is_refused() -> None:
+    with pytest.raises(OptionError, match=r"resident is True, False, or None .*, not 'no'"):
+        tv.fit(model(), IMAGES, resident="no")
+
+
 def test_python_runs_the_loss_where_a_step_is_compared_alone(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -113,6 +113,8 @@ def fit(
     known = [field.name for field in fields(Settings)]
     if unknown := sorted(settings.keys() - set(known)):
         raise OptionError(f"fit has no setting {unknown[0]!r}; its settings: {', '.join(known)}")
+    if resident not in (None, True, False):
+        raise OptionError(f"resident is True, False, or None to let it choose, not {resident!r}")
     with joined(parallel) as group:
         group.agree({"resume": resume, "checkpoint": path is not None})
         trainer = Trainer(
