@@ -7,7 +7,7 @@ on a GPU as one CUDA graph, on the host as a list of calls.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from itertools import islice
 from types import SimpleNamespace
 from typing import Any, TypeAlias
@@ -128,10 +128,9 @@ class Resident:
         self.generator = generator
         self.optimiser, self.loss, self.batch, self.clip = optimiser, loss, batch, clip
         self.backend, self.last = optimiser.backend, -(-len(split) // batch)
-        self.steps = min(STEPS, self.last)
         values, stored = optimiser.flat.values, split.images.dtype
         row = 8 + latent * values.itemsize + dynamic * split.pixels * stored.itemsize
-        self.steps = max(1, min(self.steps, BYTES // (row * batch)))
+        self.steps = max(1, min(STEPS, self.last, BYTES // (row * batch)))
         xp, rows = self.backend.xp, self.steps * batch
         self.desk = SimpleNamespace(
             images=_moved(split, self.backend),
@@ -223,7 +222,6 @@ class Resident:
 
     def _record(self, rows: int) -> None:
         """Write the step down; it is believed only if it gives the same as the step itself."""
-        before = self._copies()
 
         def repeat() -> None:
             self._again[rows] = self._written_down(rows)
@@ -232,17 +230,25 @@ class Resident:
             self.is_recorded = float(self._both_ways(rows, repeat)) == 0
         except NotRecordableError:
             self.is_recorded = False
-            self._set(before)
             self._step(rows)
 
     def _both_ways(self, rows: int, repeat: Callable[[], None]) -> Array:
         """Repeat the step, go back, and do it as it stands: how many vectors differ."""
-        before = self._copies()
-        repeat()
-        repeated = [vector.copy() for vector in self._compared()]
-        self._set(before)
+        with self._put_back():
+            repeat()
+            repeated = [vector.copy() for vector in self._compared()]
         self._step(rows)
         return sum(1.0 - agree(a, b) for a, b in zip(repeated, self._compared(), strict=True))
+
+    @contextmanager
+    def _put_back(self) -> Iterator[None]:
+        """What a step changes within the block is as it was after it."""
+        before = [vector.copy() for vector in self._changing()]
+        try:
+            yield
+        finally:
+            for vector, value in zip(self._changing(), before, strict=True):
+                vector[...] = value
 
     def _changing(self) -> list[Array]:
         """All that a step changes and the next goes on from."""
@@ -254,21 +260,12 @@ class Resident:
         flat = self.optimiser.flat
         return [flat.gradients, *self.optimiser.state.values(), self.desk.sums]
 
-    def _copies(self) -> list[Array]:
-        return [vector.copy() for vector in self._changing()]
-
-    def _set(self, values: Sequence[Array]) -> None:
-        for vector, value in zip(self._changing(), values, strict=True):
-            vector[...] = value
-
     def _written_down(self, rows: int) -> Callable[[], None]:
         assert self.backend.recording is not None
         recording, plain = self.backend.recording(), self.desk
         if not recording.executes:
-            before = self._copies()
-            with recording.rehearsal():
+            with self._put_back(), recording.rehearsal():
                 self._step(rows)
-            self._set(before)
         with ExitStack() as stack:
             stack.enter_context(self.optimiser.seen_as(recording.watch))
             watched = {k: v if v is None else recording.watch(v) for k, v in vars(plain).items()}

@@ -18,6 +18,7 @@ import numpy as np
 
 from tinyvae import __version__
 from tinyvae.autograd import Replay, Tensor, trace_non_finite
+from tinyvae.autograd.replay import CHANGED
 from tinyvae.backend import Array
 from tinyvae.capacity import enough_memory
 from tinyvae.data.batches import batches, feeds
@@ -264,11 +265,7 @@ class Trainer:
         if not finite:
             self.state.check_finite()
         if differ:
-            raise GraphError(
-                "the loss is no longer what was recorded: something that it depends on, beside "
-                "the images, the noise and the parameters, has changed while the model was "
-                "trained; let it be a number that the model has as an attribute, or in a list"
-            )
+            raise GraphError(CHANGED)
 
     def _log(self) -> Row:
         bce, kl = (s / len(self.train) for s in self.state.sums)

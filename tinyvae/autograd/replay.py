@@ -16,6 +16,11 @@ from tinyvae.errors import GraphError, NotRecordableError, OptionError
 Result: TypeAlias = Any
 """A Tensor, the loss; or a tuple of Tensors, the loss first."""
 
+CHANGED = (
+    "the loss is no longer what was recorded: something that it depends on has changed, beside its "
+    "arguments and the parameters; make it an argument, or make a new tv.Replay; for tv.fit let it "
+    "be a number that the model has as an attribute, or in a list"
+)
 MOST = 4  # plans that are kept: each holds the memory of one step
 
 
@@ -142,11 +147,7 @@ class Replay:
             return result
         self._plans[key] = None
         if plan.calls > 4:
-            raise GraphError(
-                "the loss is no longer what was recorded: something that it depends on has "
-                "changed, beside its arguments and the parameters; make it an argument, or make "
-                "a new tv.Replay; for tv.fit let it be a number that the model has as an attribute"
-            )
+            raise GraphError(CHANGED)
         return result
 
 
