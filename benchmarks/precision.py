@@ -39,17 +39,19 @@ def kernels(digits: int) -> dict[str, Callable[..., Any]]:
     """The layers with products whose factors are rounded."""
     import numpy as np
 
+    from tinyvae.backend import once
+
     def times(a: Any, b: Any, out: Any = None) -> Any:
         return np.matmul(rounded(a, digits), rounded(b, digits), out=out)
 
     def layer(x: Any, weight: Any, bias: Any, relu: bool) -> Any:
         y = times(x, weight) + bias
         y = np.maximum(y, 0) if relu else y
-        to_h = (lambda g: g * (y > 0)) if relu else (lambda g: g)
+        h = once(lambda g: g * (y > 0)) if relu else (lambda g: g)
         return y, (
-            lambda g, out=None: times(to_h(g), weight.T, out),
-            lambda g, out=None: times(x.T, to_h(g), out),
-            lambda g, out=None: np.sum(to_h(g), axis=0, out=out),
+            lambda g, out=None: times(h(g), weight.T, out),
+            lambda g, out=None: times(x.T, h(g), out),
+            lambda g, out=None: np.sum(h(g), axis=0, out=out),
         )
 
     return {

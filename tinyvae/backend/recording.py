@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from functools import partial
 from typing import Any, Self
@@ -62,12 +62,12 @@ class Recording:
         self._made: list[np.ndarray] = []
 
     def __enter__(self) -> Self:
-        self._marked = being_recorded()
-        self._marked.__enter__()
+        self._exit = ExitStack()
+        self._exit.enter_context(being_recorded())
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._marked.__exit__(None, None, None)
+        self._exit.close()
         self.is_open = False
 
     def watch(self, array: np.ndarray) -> Watched:
