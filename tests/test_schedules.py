@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinyvae.errors import OptionError
-from tinyvae.optim import cosine, exponential
+from tinyvae.optim import cosine, exponential, threefold
 
 rates = st.floats(1e-5, 1.0)
 
@@ -42,3 +42,12 @@ def test_the_cosine_climbs_to_its_peak_and_falls_to_0(peak: float, steps: int, p
 def test_a_warm_up_that_leaves_no_step_is_refused(warm_up: int) -> None:
     with pytest.raises(OptionError, match=f"warm-up of {warm_up} steps must end before 10"):
         cosine(1.0, steps=10, warm_up=warm_up)
+
+
+def test_the_threefold_staircase_is_that_of_the_iwae_paper() -> None:
+    published = [
+        1e-4 * round(10 ** (1 - (i - 1) / 7), 1) for i in range(1, 9) for _ in range(3 ** (i - 1))
+    ]
+    assert [threefold(1e-3)(epoch) for epoch in range(1, 3281)] == pytest.approx(published)
+    assert threefold(1e-3, every=5)(21) == pytest.approx(published[4])
+    assert threefold(1e-3)(10**6) == pytest.approx(1e-4)

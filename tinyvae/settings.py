@@ -11,6 +11,7 @@ from tinyvae.data.dataset import BINARISE, Binarise
 from tinyvae.errors import OptionError
 
 NOISE = ("host", "device")
+SCHEDULES = ("constant", "threefold")
 MOST = 10**9  # epochs, or images in a batch
 Row: TypeAlias = dict[str, Any]
 """What is logged of an epoch; see `tinyvae.training.fit`."""
@@ -31,6 +32,7 @@ class Settings:
     binarise: Binarise = "none"
     seed: int = 0
     noise: str = "host"
+    schedule: str = "constant"
 
     def __post_init__(self) -> None:
         for name, kind in get_type_hints(Settings).items():
@@ -46,6 +48,8 @@ class Settings:
             raise OptionError(f"binarise is one of {BINARISE}, not {self.binarise!r}")
         if self.noise not in NOISE:
             raise OptionError(f"noise is drawn on one of {NOISE}, not on {self.noise!r}")
+        if self.schedule not in SCHEDULES:
+            raise OptionError(f"schedule is one of {SCHEDULES}, not {self.schedule!r}")
 
 
 def _number(name: str, kind: type, value: Any) -> Any:

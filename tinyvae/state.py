@@ -19,7 +19,7 @@ from tinyvae.data.ondisk import blocks
 from tinyvae.errors import RunError
 from tinyvae.models.vae import VAE
 from tinyvae.nn import Module
-from tinyvae.optim import Adam
+from tinyvae.optim import Adam, Schedule
 from tinyvae.settings import Row, Settings
 
 Snapshot: TypeAlias = tuple[dict[str, Array], int, int, int, list[float]]
@@ -42,7 +42,7 @@ class RunState:
         Parameters, validation loss and number of the best epoch.
     """
 
-    def __init__(self, model: VAE, learning_rate: float) -> None:
+    def __init__(self, model: VAE, learning_rate: float | Schedule) -> None:
         self.model, self.optimiser = model, Adam(model.parameters(), learning_rate)
         self.epoch, self.step = 1, 0
         self.sums = [0.0, 0.0]

@@ -28,7 +28,7 @@ from tinyvae.evaluation.elbo import evaluate
 from tinyvae.models.vae import VAE
 from tinyvae.noise import Noise
 from tinyvae.objectives import Terms, elbo_terms
-from tinyvae.optim import clip_global_norm
+from tinyvae.optim import Schedule, clip_global_norm, threefold
 from tinyvae.parallel import Alone, Communicator
 from tinyvae.resident import Resident, tally
 from tinyvae.settings import Progress, Row, Settings
@@ -62,8 +62,11 @@ class Trainer:
         self.model, self.train, self.valid, self.settings = model, train, valid, settings
         self.callbacks = callbacks if self.group.rank == 0 else ()
         self.checkpoint, self.asked = checkpoint, SimpleNamespace(stop=False)
-        self.state = RunState(model, settings.learning_rate)
         self.steps = math.ceil(len(train) / settings.batch)
+        rate: float | Schedule = settings.learning_rate
+        if settings.schedule == "threefold":
+            rate = threefold(settings.learning_rate, self.steps)
+        self.state = RunState(model, rate)
         self._terms: Callable[..., Terms] = self._replay()
         self._is_taped, self._constants = False, constants_in(model)
         self._sums, self._resident = self._on_device(resident)

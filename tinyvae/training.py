@@ -58,6 +58,9 @@ def fit(
         Passes over the images, and images in one step (the last may be smaller).
     learning_rate : float
         Of Adam.
+    schedule : {"constant", "threefold"}
+        The rate stays; or it falls in stairs of 1, 3, 9, ... epochs, to a tenth in the seventh
+        (`tinyvae.optim.threefold`).
     beta : float
         Weight of the KL in the loss; what is logged has weight 1.
     warm_up : int
