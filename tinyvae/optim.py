@@ -312,12 +312,12 @@ def cosine(peak: float, steps: int, warm_up: int = 0) -> Schedule:
 def threefold(start: float, every: int = 1) -> Schedule:
     """A staircase whose i-th stair is 3^i times ``every`` steps long (Burda et al., 2015).
 
-    The stairs, i = 0, 1, ..., are ``start`` times 10^(-i/7), rounded to a tenth of the last,
-    1e-4 for a start of 1e-3: so the rate falls to a tenth in seven stairs.
+    The stairs, i = 0, 1, ..., are ``start`` times 10^(-i/7), rounded to a tenth of the last:
+    the rate falls to a tenth in seven stairs.
 
     >>> rate = threefold(1e-3, every=10)
     >>> [round(rate(step), 6) for step in (1, 10, 11, 40, 41, 131)]
-    [0.001, 0.001, 0.0007, 0.0007, 0.0005, 0.0004]
+    [0.001, 0.001, 0.00072, 0.00072, 0.00052, 0.00037]
     """
 
     def rate(step: int) -> float:
