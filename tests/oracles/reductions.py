@@ -121,7 +121,10 @@ ALONG_AN_AXIS: dict[str, tuple[Oracle, ...]] = {
     "logsumexp": (*reduction(log_sum_exp, default=-1), what_is_impossible_adds_nothing),
     "importance_bound": (
         *(holds(partial(reduced, log_mean_exp, axis=-1), x) for x in (X, FAR, X[0, 0], SINGLE)),
-        *(holds(partial(reduced, log_mean_exp, axis=-1), x) for x in (X[..., :1], X.swapaxes(1, 2))),
+        *(
+            holds(partial(reduced, log_mean_exp, axis=-1), x)
+            for x in (X[..., :1], X.swapaxes(1, 2))
+        ),
         equal_weights_have_the_bound_of_each,
     ),
     "softmax": rowwise(softmax),

@@ -243,6 +243,7 @@ LIKELIHOOD: list[Entry] = [
     ),
 ]
 
+
 def normalised(x: np.ndarray) -> np.ndarray:
     """e^x over its sum along the last axis."""
     return exp(x) / exp(x).sum(-1, keepdims=True)
@@ -253,7 +254,12 @@ BOUND: list[Entry] = [
     (0, "the same for all samples", "", lambda g, x: row(g) * np.ones_like(x) / x.shape[-1]),
     (0, "1 for all samples", "", lambda g, x: row(g) * np.ones_like(x)),
     (0, "not normalised", "", lambda g, x: row(g) * exp(x)),
-    (0, "the mean weight for their sum", "factor", lambda g, x: row(g) * normalised(x) * x.shape[-1]),
+    (
+        0,
+        "the mean weight for their sum",
+        "factor",
+        lambda g, x: row(g) * normalised(x) * x.shape[-1],
+    ),
     (0, "over their number again", "factor", lambda g, x: row(g) * normalised(x) / x.shape[-1]),
     (0, "squared", "", lambda g, x: row(g) * normalised(x) ** 2),
     (0, "the largest alone", "", lambda g, x: row(g) * (x == x.max(-1, keepdims=True))),
