@@ -204,11 +204,15 @@ ROWS = {
         "Kingma and Welling (2014), figure 2, has a curve and no number",
         data="frey_faces",
         model={"latent": 20, "hidden": (200,), "activation": "tanh", "likelihood": "sigma"},
-        fit={"batch": 100, "learning_rate": 1e-3},
-        samples=200,
-        lines={"vae": Line("VAE, one sigma, learned", "none")},
+        fit={"batch": 100, "learning_rate": 1e-3, "patience": 50},
+        samples=0,
+        lines={"vae": Line("VAE, one sigma, learned", "a curve")},
         full=Schedule(1000, (0, 1, 2)),
-        differs="one sigma for all pixels, where theirs is the decoder's, pixel by pixel; Adam, "
-        "not AdaGrad",
+        differs="one sigma, learned, for all pixels, where theirs is the decoder's, pixel by "
+        "pixel, with a sigmoid on the mean; Adam, not AdaGrad; stopped by 196 of the frames. Ours "
+        "is a density over grey values from 0 to 1 (from 0 to 255 it would be 560 log 255 = 3103.1 "
+        "nats more). The scale and the split of theirs are not told, and it is a curve without "
+        "numbers: the figures cannot be compared. The frames are of one film, so that each test "
+        "frame has neighbours among those to train on",
     ),
 }

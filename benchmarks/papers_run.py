@@ -51,11 +51,11 @@ def binarized_mnist() -> Images:
 
 
 def frey_faces() -> Images:
-    """Of the 1,965 frames, which follow one another in time, a tenth is drawn to judge by."""
+    """Of the 1,965 frames of a film two tenths are drawn: to watch, and to judge by."""
     folder = Path(os.environ.get("TINYVAE_DATA", "."), "frey_faces")
     images = np.load(folder / "freyfaces_1965x28x20_u8.npy")
     drawn = images[np.random.default_rng(0).permutation(len(images))]
-    return Images(Split(drawn[196:]), None, Split(drawn[:196]))
+    return Images(Split(drawn[392:]), Split(drawn[:196]), Split(drawn[196:392]))
 
 
 DATA: dict[str, Callable[[], Images]] = {
