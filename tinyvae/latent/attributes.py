@@ -163,12 +163,12 @@ class Attributes:
 
     def mean(self, factors: np.ndarray) -> np.ndarray:
         """E[z | f] of factors (N, F), (N, K)."""
-        return self.terms(factors) @ self.weights
+        return np.asarray(self.terms(factors) @ self.weights)
 
     @property
     def slopes(self) -> np.ndarray:
         """What one unit of each factor adds, (F, K); of degree 1, without circular factors."""
-        return self.weights[1 : 1 + len(self.scale)] / self.scale[:, None]
+        return np.asarray(self.weights[1 : 1 + len(self.scale)] / self.scale[:, None])
 
     def walk(
         self, codes: np.ndarray, factors: np.ndarray, column: int, values: np.ndarray

@@ -107,7 +107,7 @@ def _ends(start: np.ndarray, end: np.ndarray, steps: int) -> tuple[np.ndarray, .
 
 
 def _length(rows: np.ndarray) -> np.ndarray:
-    return np.linalg.norm(rows, axis=-1, keepdims=True)
+    return np.asarray(np.linalg.norm(rows, axis=-1, keepdims=True))
 
 
 def _directions(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -153,8 +153,8 @@ def fade(start: np.ndarray, end: np.ndarray, steps: int) -> np.ndarray:
     >>> fade(np.zeros((1, 1, 2)), np.ones((1, 1, 2)), steps=3)[0, :, 0, 0]
     array([0. , 0.5, 1. ])
     """
-    rows = (as_rows(images) for images in (start, end))
-    return linear(*rows, steps).reshape(len(start), steps, *start.shape[1:])
+    a, b = (as_rows(images) for images in (start, end))
+    return linear(a, b, steps).reshape(len(start), steps, *start.shape[1:])
 
 
 def as_rows(images: Any) -> np.ndarray:
@@ -164,7 +164,7 @@ def as_rows(images: Any) -> np.ndarray:
     array([[1., 1.]], dtype=float32)
     """
     images = np.asarray(images)
-    rows = images.reshape(len(images), -1)
+    rows: np.ndarray = images.reshape(len(images), -1)
     return rows.astype(np.float32) / 255 if images.dtype == np.uint8 else rows
 
 

@@ -59,6 +59,8 @@ def smoothness(frames: np.ndarray) -> Smoothness:
     (array([0.5]), array([1.667]), array([1.8]))
     """
     rows = _walks(frames)
+    if rows.shape[1] < 2:
+        raise ShapeError(f"walks of {rows.shape[1]} frames have no steps: S is from 2 up")
     steps = _distance(rows[:, 1:], rows[:, :-1])  # (P, S - 1)
     length, apart = steps.sum(axis=1), _distance(rows[:, -1], rows[:, 0])
     return Smoothness(length, _ratio(length, apart), _ratio(steps.max(axis=1), steps.mean(axis=1)))
@@ -66,11 +68,8 @@ def smoothness(frames: np.ndarray) -> Smoothness:
 
 def _walks(frames: np.ndarray) -> np.ndarray:
     """Frames as (P, S, D), in float64."""
-    if frames.ndim not in (4, 5) or frames.shape[1] < 2:
-        raise ShapeError(
-            "frames are of shape (P, S, H, W) or (P, S, H, W, 3), with S from 2 up, not "
-            f"{frames.shape}"
-        )
+    if frames.ndim not in (4, 5):
+        raise ShapeError(f"frames are of shape (P, S, H, W) or (P, S, H, W, 3), not {frames.shape}")
     rows = as_rows(frames.reshape(-1, *frames.shape[2:]))
     return rows.reshape(*frames.shape[:2], -1).astype(np.float64)
 
@@ -83,7 +82,7 @@ def _distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     """1 where both are 0, as of a walk that stands still; infinite where ``below`` alone is."""
     at_rest = np.where(above > 0, np.inf, 1.0)
-    return np.divide(above, below, out=at_rest, where=below > 0)
+    return np.asarray(np.divide(above, below, out=at_rest, where=below > 0))
 
 
 def nearest(frames: np.ndarray, images: Any) -> np.ndarray:
@@ -112,12 +111,13 @@ def nearest(frames: np.ndarray, images: Any) -> np.ndarray:
     for start in range(0, len(images), ROWS):
         chosen = as_rows(images[start : start + ROWS]).astype(np.float64)
         closest = np.minimum(closest, _squares(rows, chosen).min(axis=1))
-    return np.sqrt(np.maximum(closest, 0) / rows.shape[1]).reshape(frames.shape[:2])
+    distance = np.sqrt(np.maximum(closest, 0) / rows.shape[1])
+    return np.asarray(distance.reshape(frames.shape[:2]))
 
 
 def _squares(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Squared Euclidean distances between the rows, from one matrix product."""
-    return (a * a).sum(axis=1)[:, None] - 2 * a @ b.T + (b * b).sum(axis=1)
+    return np.asarray((a * a).sum(axis=1)[:, None] - 2 * a @ b.T + (b * b).sum(axis=1))
 
 
 def unlikeness(model: Any, frames: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from tinyvae.errors import ShapeError
 from tinyvae.latent.attributes import checked_labels
 from tinyvae.latent.paths import as_rows
 
-COMPONENTS, HIDDEN, EPOCHS, BATCH = 200, (256, 128), 40, 128
+COMPONENTS, HIDDEN, EPOCHS, BATCH = 200, (256, 128), 30, 128
 NORMAL_95 = 1.96  # standard errors, to either side
 
 
@@ -52,25 +52,30 @@ class Readers:
     ) -> None:
         from sklearn.decomposition import PCA
         from sklearn.neural_network import MLPRegressor
-        from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
         rows, factors = as_rows(images), checked_labels(factors, len(images))
         self.circular = list(circular)
+        self._components = PCA(
+            min(COMPONENTS, *rows.shape), svd_solver="randomized", random_state=seed
+        ).fit(rows)
+        # One scale for all: each to its own would make noise of the smallest as loud as the rest.
+        self._scale = np.sqrt(self._components.explained_variance_.mean())
         self._targets = StandardScaler()
-        components = PCA(min(COMPONENTS, *rows.shape), svd_solver="randomized", random_state=seed)
-        self._inputs = make_pipeline(components, StandardScaler())
         self._network = MLPRegressor(
             hidden_layer_sizes=HIDDEN, batch_size=min(BATCH, len(rows)), random_state=seed
         )
-        inputs = self._inputs.fit_transform(rows)
+        inputs = self._inputs(rows)
         targets = self._targets.fit_transform(self._unrolled(factors))
         for _ in range(epochs):
             self._network.partial_fit(inputs, targets)
 
+    def _inputs(self, rows: np.ndarray) -> np.ndarray:
+        return np.asarray(self._components.transform(rows) / self._scale)
+
     def __call__(self, images: Any) -> np.ndarray:
         """The factors of images (N, H, W) or (N, H, W, 3), as they are read, (N, F)."""
-        read = self._network.predict(self._inputs.transform(as_rows(images)))
+        read = self._network.predict(self._inputs(as_rows(images)))
         return self._rolled(self._targets.inverse_transform(read.reshape(len(images), -1)))
 
     def _unrolled(self, factors: np.ndarray) -> np.ndarray:
