@@ -68,7 +68,7 @@ class Readers:
         inputs = self._inputs(rows)
         targets = self._targets.fit_transform(self._unrolled(factors))
         for _ in range(epochs):
-            self._network.partial_fit(inputs, targets)
+            self._network.partial_fit(inputs, targets if targets.shape[1] > 1 else targets[:, 0])
 
     def _inputs(self, rows: np.ndarray) -> np.ndarray:
         return np.asarray(self._components.transform(rows) / self._scale)
