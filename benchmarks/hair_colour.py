@@ -154,7 +154,7 @@ def drawn(out: Any, names: list[str], real: Any, frames: Any, values: Any) -> No
             strips,
             rows=names * (len(strips) // 2),
             columns=[f"{value:.2f}" for value in values],
-            title="Hair colour, and nothing else",
+            title="Hair colour, and nothing else: held-out faces drawn anew, and walked by the model",
         ),
         out.with_suffix(".png"),
     )

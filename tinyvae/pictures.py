@@ -104,8 +104,8 @@ def attribute(
 ) -> tuple[Figure, np.ndarray]:
     """Test images with one attribute changed, as a strip and as frames (P, S, ...)."""
     frames, values = attribute_walk(model, dataset, name, _first(dataset.test, rows), steps)
-    shown = f"{name.replace('_', ' ')}, and nothing else"
-    return plots.interpolation(frames, columns=_signed(values), title=shown), frames
+    title = f"Test images walked along: {name.replace('_', ' ')}"
+    return plots.interpolation(frames, columns=_signed(values), title=title), frames
 
 
 def _signed(values: np.ndarray) -> list[str]:
