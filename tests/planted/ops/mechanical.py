@@ -185,7 +185,7 @@ def _compiled(function: ast.FunctionDef, module: ModuleType, **others: Any) -> A
     return names[function.name]
 
 
-HELPERS = {"add": "fit", "sigmoid": "logistic", "sum": "_kept", "kl_standard_normal": "_excess"}
+HELPERS = {"add": "fit", "sigmoid": "logistic", "sum": "_kept", "kl_standard_normal": "excess"}
 """The functions that several ops call; the errors in each are planted in one of these."""
 
 
