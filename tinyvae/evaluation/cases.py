@@ -1,4 +1,4 @@
-"""Where every op is checked: functions of Tensors where they are smooth, and how inputs are drawn."""
+"""Where every op is checked: functions of Tensors, and how their inputs are drawn."""
 
 from __future__ import annotations
 
@@ -33,9 +33,14 @@ def apart(*shape: int, offset: float = 0.25) -> Draw:
     return lambda noise: ((noise.permutation(n) - n // 2 + offset) / 2).reshape(shape)
 
 
-def ends(*shape: int) -> Draw:
-    """Zeros and ones, as of black and white pixels."""
-    return lambda noise: np.round(noise.uniform(shape, "float64"))
+def grey(*shape: int) -> Draw:
+    """Pixels that are neither black nor white."""
+    return between(0.1, 0.9, *shape)
+
+
+def black_or_white(*shape: int) -> Draw:
+    """Zeros and ones."""
+    return lambda noise: 1.0 * (noise.uniform(shape, "float64") < 0.5)
 
 
 def signed_columns(rows: int, columns: int) -> Draw:
@@ -112,16 +117,12 @@ CASES: dict[str, list[Case]] = {
         (densities.kl_uniform_standard_normal, normal(2, 2, 3), between(-4, 2, 2, 2, 3)),
     ],
     "continuous_bernoulli_cross_entropy": [
-        (densities.continuous_bernoulli_cross_entropy, normal(3, 4), between(0.1, 0.9, 3, 4)),
+        (densities.continuous_bernoulli_cross_entropy, normal(3, 4), grey(3, 4)),
         (densities.continuous_bernoulli_cross_entropy, *[between(-30, 30, 2, 2, 3)] * 2),
     ],
     "discretised_logistic_cross_entropy": [
-        (
-            densities.discretised_logistic_cross_entropy,
-            *[normal(3, 4)] * 2,
-            between(0.1, 0.9, 3, 4),
-        ),
-        (densities.discretised_logistic_cross_entropy, normal(3, 4), normal(1), ends(3, 4)),
+        (densities.discretised_logistic_cross_entropy, normal(3, 4), normal(3, 4), grey(3, 4)),
+        (densities.discretised_logistic_cross_entropy, normal(5), normal(1), black_or_white(5)),
     ],
     # Arithmetic
     "add": [
