@@ -118,7 +118,8 @@ CASES: dict[str, list[Case]] = {
     ],
     "continuous_bernoulli_cross_entropy": [
         (densities.continuous_bernoulli_cross_entropy, normal(3, 4), grey(3, 4)),
-        (densities.continuous_bernoulli_cross_entropy, *[between(-30, 30, 2, 2, 3)] * 2),
+        (densities.continuous_bernoulli_cross_entropy, between(-9, 9, 2, 2, 3), grey(2, 2, 3)),
+        (densities.continuous_bernoulli_cross_entropy, between(-30, 30, 5), between(0, 1, 5)),
     ],
     "discretised_logistic_cross_entropy": [
         (densities.discretised_logistic_cross_entropy, normal(3, 4), normal(3, 4), grey(3, 4)),

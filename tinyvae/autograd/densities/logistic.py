@@ -14,7 +14,7 @@ from tinyvae.autograd.ops import fit, namespace
 from tinyvae.backend import Array, same_shape
 
 UNIT_VARIANCE = math.pi**2 / 3
-NEGENTROPY = (math.log(2 * math.pi**3 / 3) - 3) / 2
+NEGENTROPY = 0.01436227472001807  # (log(2 pi^3 / 3) - 3) / 2, whose terms cancel
 
 
 @core_op()
@@ -41,9 +41,11 @@ def logistic_log_likelihood(x: Array, mean: Array, log_scale: Array) -> ValueAnd
     each dimension adds, by the slope of the distribution function 1 / (1 + e^-u),
 
         L = log(e^-u / (1 + e^-u)^2 / s)
-          = -|u| - 2 log(1 + e^-|u|) - log s                 since it is even in u,
+          = -|u| - 2 log(1 + e^-|u|) - log s,
 
         dL/dx = -tanh(u/2) / s = -dL/dmean,    dL/dlog_scale = u tanh(u/2) - 1.
+
+    It is even in u, so that no exponential needs to overflow.
 
     Examples
     --------
@@ -137,8 +139,9 @@ def kl_logistic_standard_normal(mean: Array, log_scale: Array) -> ValueAndPullba
            = -log s - 2 + (m^2 + v)/2 + log(2 pi)/2          since E_q[-log q(z)] = log s + 2
            = (m^2 + excess(log v))/2 + (log(2 pi^3 / 3) - 3)/2,
 
-    where excess(x) = e^x - 1 - x is not negative: the divergence of the Gaussian of the same
-    mean and variance, and its larger entropy; and
+        excess(x) = e^x - 1 - x >= 0,
+
+    the divergence of the Gaussian of the same mean and variance, and its larger entropy; and
 
         dKL/dm = m,    dKL/dlog_scale = v - 1.
 

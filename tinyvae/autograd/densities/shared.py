@@ -33,9 +33,8 @@ def kl_of_moments(
     """
     xp = namespace(mean)
     log_v = 2 * log_scale + math.log(unit_variance)
-    # v - 1: for a large v by a product, since e^x magnifies the rounding of x
-    v = unit_variance * xp.exp(2 * log_scale)
-    surplus = xp.where(log_v < 2, xp.expm1(log_v), v - 1)
+    # v - 1, by a product, since the exponential of log v magnifies its rounding
+    surplus = unit_variance * xp.exp(2 * log_scale) - 1
     spread = excess(log_v, surplus)
     return xp.sum((mean * mean + spread) / 2 + negentropy, axis=-1), (
         lambda g: g[..., None] * mean,

@@ -31,17 +31,17 @@ def uniform_log_likelihood(x: Array, mean: Array, log_width: Array) -> ValueAndP
 
     Notes
     -----
-    With the width w and the distance r from the middle,
+    With the width
 
-        w = exp(log_width),    r = x - mean,
+        w = exp(log_width),
 
-    each dimension with |r| at most w/2 adds
+    each dimension with |x - mean| at most w/2 adds
 
         L = log(1 / w) = -log w,
 
         dL/dx = 0 = dL/dmean,    dL/dlog_width = -1.
 
-    Outside L is -infinity, and all slopes are given as 0: no gradient leads back inside.
+    Outside L is -infinity, and the slopes are given as within: none leads back there.
 
     Examples
     --------
@@ -53,12 +53,12 @@ def uniform_log_likelihood(x: Array, mean: Array, log_width: Array) -> ValueAndP
     same_shape("uniform_log_likelihood", x, mean, log_width)
     xp = namespace(x)
     w = xp.exp(log_width)
-    rounding = float(xp.finfo(x.dtype).eps) * (xp.abs(x) + w)
+    rounding = float(xp.finfo(x.dtype).eps) * xp.abs(x)
     inside = xp.abs(x - mean) <= w / 2 + rounding
     return xp.sum(xp.where(inside, -log_width, log_width - math.inf), axis=-1), (
         lambda _: xp.zeros_like(x),
         lambda _: xp.zeros_like(x),
-        lambda g: g[..., None] * -inside.astype(x.dtype),
+        lambda g: xp.broadcast_to(-g[..., None], x.shape),
     )
 
 
@@ -130,8 +130,9 @@ def kl_uniform_standard_normal(mean: Array, log_width: Array) -> ValueAndPullbac
            = -log w + (m^2 + v)/2 + log(2 pi)/2              since E_q[z^2] = m^2 + v
            = (m^2 + excess(log v))/2 + (log(pi / 6) + 1)/2,
 
-    where excess(x) = e^x - 1 - x is not negative: the divergence of the Gaussian of the same
-    mean and variance, and its larger entropy; and
+        excess(x) = e^x - 1 - x >= 0,
+
+    the divergence of the Gaussian of the same mean and variance, and its larger entropy; and
 
         dKL/dm = m,    dKL/dlog_width = v - 1.
 
