@@ -62,7 +62,7 @@ def test_a_dimension_for_each_factor_scores_1() -> None:
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.permutations(range(4)), st.lists(st.floats(1, 15), min_size=4, max_size=4))
+@given(st.permutations(range(4)), st.lists(st.floats(1, 5), min_size=4, max_size=4))
 def test_order_and_scale_do_not_matter_where_none_is_collapsed(
     order: list[int], scale: list[float]
 ) -> None:

@@ -162,11 +162,11 @@ def _entropy(counts: np.ndarray) -> float:
 
 def _classes(column: np.ndarray, bins: int) -> np.ndarray:
     """What class each value is of: itself, where there are few, or the bin that it lies in."""
-    values, members = np.unique(column, return_inverse=True)
-    if len(values) <= VALUES:
-        return members
-    share = (column - values[0]) / (values[-1] - values[0])
-    return np.minimum((share * bins).astype(int), bins - 1)
+    values, classes = np.unique(column, return_inverse=True)
+    if len(values) > VALUES:
+        share = (column - values[0]) / (values[-1] - values[0])
+        classes = np.minimum((share * bins).astype(int), bins - 1)
+    return classes
 
 
 def _gaps(scores: np.ndarray) -> np.ndarray:
