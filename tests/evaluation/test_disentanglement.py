@@ -181,6 +181,19 @@ def test_a_rare_category_counts_as_much_as_a_frequent_one() -> None:
     assert dci(useless[:, :1], names[:, None], categorical=(0,)).informativeness < 0.05
 
 
+def test_balanced_thresholds_on_two_gaussians_are_right_as_often_as_their_formula_says() -> None:
+    names = (np.arange(20_000) < 1000).astype(int)
+    code = 2 * names + RNG.standard_normal(20_000)  # the best threshold is 1 for both
+    assert sap(code[:, None], names[:, None], categorical=(0,)) == pytest.approx(0.841, abs=0.02)
+
+
+def test_informativeness_is_judged_on_other_rows_and_in_no_unit() -> None:
+    noise = RNG.random((1000, 6))
+    assert dci(noise, FACTORS[:1000]).informativeness < 0.05
+    one, other = (dci(MIXED[:1000], k * FACTORS[:1000]).informativeness for k in (1, 100))
+    assert one == pytest.approx(other)
+
+
 # Dimensions that stand still
 
 
