@@ -10,6 +10,7 @@ import numpy as np
 
 from tinyvae.autograd import Tensor, no_grad
 from tinyvae.data.dataset import Split, as_split
+from tinyvae.distributions.posteriors import drawn
 from tinyvae.errors import DataError, OptionError
 from tinyvae.models.vae import VAE
 from tinyvae.noise import Noise
@@ -119,8 +120,8 @@ def _chunks(model: VAE, split: Split, samples: int, noise: Noise) -> Iterator[np
     """The logarithms of the weights of all images, some samples at a time, (B, S)."""
     x = Tensor.wrap(model.backend.from_host(split.batch(slice(None), dtype=model.dtype)))
     for done in range(0, samples, ROWS):
-        shape = (len(split), min(ROWS, samples - done), model.latent)
-        yield log_weights(model, x, noise.normal(shape, model.dtype)).numpy()
+        shape = (len(split), min(ROWS, samples - done))
+        yield log_weights(model, x, drawn(model.posterior, noise, shape, model.dtype)).numpy()
 
 
 def log_mean(chunks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
