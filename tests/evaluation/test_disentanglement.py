@@ -191,7 +191,7 @@ def test_informativeness_is_judged_on_other_rows_and_in_no_unit() -> None:
     noise = RNG.random((1000, 6))
     assert dci(noise, FACTORS[:1000]).informativeness < 0.05
     one, other = (dci(MIXED[:1000], k * FACTORS[:1000]).informativeness for k in (1, 100))
-    assert one == pytest.approx(other)
+    assert one == pytest.approx(other, rel=1e-3)  # rounding may move a split
 
 
 # Dimensions that stand still
