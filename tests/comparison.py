@@ -67,6 +67,7 @@ TABLE: dict[str, list[On]] = {
     "gaussian_sample": [on(shape, shape, shape) for shape in (MATRIX, CUBE, (4,))],
     "kl_standard_normal": [on(shape, shape) for shape in (MATRIX, CUBE, (4,))],
     "kl_gaussian": [on(*(shape,) * 4) for shape in (MATRIX, CUBE, (4,))],
+    "importance_bound": [on(CUBE), on((5,)), on((4, 1))],
     "gaussian_log_likelihood": [
         on(MATRIX, MATRIX, log_variance) for log_variance in (MATRIX, (1,), (), (3, 1), -1.5)
     ],

@@ -29,6 +29,7 @@ _HOMES = {
         "bernoulli_cross_entropy",
         "gaussian_log_likelihood",
         "gaussian_sample",
+        "importance_bound",
         "kl_gaussian",
         "kl_standard_normal",
     ),

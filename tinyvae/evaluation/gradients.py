@@ -100,6 +100,11 @@ CASES: dict[str, list[Case]] = {
         (derivations.gaussian_log_likelihood, normal(3, 4), normal(3, 4), normal()),
         (lambda x, m: derivations.gaussian_log_likelihood(x, m, -1.5), normal(3, 4), normal(3, 4)),
     ],
+    "importance_bound": [
+        (derivations.importance_bound, normal(3, 4)),
+        (derivations.importance_bound, between(-30, 30, 2, 2, 3)),
+        (derivations.importance_bound, normal(2, 1)),
+    ],
     # Arithmetic
     "add": [
         (ops.add, normal(2, 3), normal(2, 3)),
