@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeGuard
 
 import typer
 from rich.markup import escape
@@ -23,9 +23,11 @@ from tinyvae.errors import OptionError, TinyvaeError
 from tinyvae.parallel.launch import is_launched, processes
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.figure import Figure
 
     from tinyvae.config import Config
+    from tinyvae.latent.walks import Smooth
     from tinyvae.parallel import Communicator
     from tinyvae.runs import Run
 
@@ -59,6 +61,10 @@ def _png(path: Path | None) -> Path | None:
     return path
 
 
+def _png_or_gif(path: Path | None) -> Path | None:
+    return path if path is not None and path.suffix.lower() == ".gif" else _png(path)
+
+
 def _op(name: str | None) -> str | None:
     if name is not None:
         from tinyvae.evaluation.proofs import unknown
@@ -68,6 +74,7 @@ def _op(name: str | None) -> str | None:
     return name
 
 
+ACTIVATIONS = ("relu", "tanh", "softplus", "sigmoid", "leaky_relu", "elu", "gelu")
 EPOCHS = "about 6,000 steps, in 10 to 300 epochs"
 
 RunFolder = Annotated[
@@ -77,6 +84,15 @@ RunFolder = Annotated[
 Out = Annotated[
     Path | None,
     typer.Option(callback=_png, help="The PNG file to write.", show_default="in the run's folder"),
+]
+
+Moving = Annotated[
+    Path | None,
+    typer.Option(
+        callback=_png_or_gif,
+        help="The file to write: a PNG, or a GIF, in which the walks move.",
+        show_default="a PNG in the run's folder",
+    ),
 ]
 
 
@@ -104,6 +120,16 @@ def train(
             "none",
         ),
     ] = None,
+    model: Annotated[
+        str | None, _option("What is trained; `tinyvae models` lists them.", "vae")
+    ] = None,
+    likelihood: Annotated[
+        str | None, _option("p(x | z), of `tinyvae models`.", "bernoulli")
+    ] = None,
+    posterior: Annotated[str | None, _option("q(z | x), of `tinyvae models`.", "gaussian")] = None,
+    prior: Annotated[
+        str | None, _option("p(z), of `tinyvae models`, such as mixture:10.", "normal")
+    ] = None,
     latent: Annotated[int | None, _option("Latent dimensions.", "2")] = None,
     hidden: Annotated[
         Any,
@@ -114,10 +140,33 @@ def train(
             metavar="WIDTHS",
         ),
     ] = None,
+    activation: Annotated[
+        str | None, _option(f"Between the layers: {', '.join(ACTIVATIONS)}.", "relu")
+    ] = None,
     epochs: Annotated[int | None, _option("Passes over the training images.", EPOCHS)] = None,
     batch: Annotated[int | None, _option("Images in one step.", "64")] = None,
     learning_rate: Annotated[float | None, _option("Of Adam.", "0.001")] = None,
+    schedule: Annotated[
+        str | None,
+        _option(
+            "Of the learning rate: constant, or threefold: the stairs of the IWAE paper.",
+            "constant",
+        ),
+    ] = None,
+    objective: Annotated[
+        str | None, _option("What is minimised; `tinyvae models` lists them.", "elbo")
+    ] = None,
+    samples: Annotated[int | None, _option("Codes drawn for an image in a step.", "1")] = None,
     beta: Annotated[float | None, _option("Weight of the KL in the loss.", "1.0")] = None,
+    normalised_beta: Annotated[
+        float | None, _option("In its place beta K / D, K latent dimensions, D pixels.", "0.0")
+    ] = None,
+    warm_up: Annotated[
+        int | None, _option("Epochs in which the weight of the KL rises to beta.", "0")
+    ] = None,
+    free_bits: Annotated[
+        float | None, _option("Nats that each latent dimension may use for free.", "0.0")
+    ] = None,
     seed: Annotated[int | None, _option("Of all that is random.", "0")] = None,
     backend: Annotated[str | None, _option("numpy, cupy (GPU), or auto.", "numpy")] = None,
     kernels: Annotated[
@@ -183,11 +232,9 @@ def _train(
     dataset = group.in_turn(config.dataset)
     if choose_epochs:
         config = config.with_enough_epochs(len(dataset.train))
-    console.say(
-        f"A VAE with {config.latent} latent dimension{'s' * (config.latent > 1)} on the "
-        f"{len(dataset.train):,} training images of [bold]{escape(config.data)}[/], "
-        f"seed {config.seed}, into {escape(str(run.path))}"
-    )
+    for line in config.describe(dataset.image_shape, len(dataset.train)):
+        console.say(escape(line))
+    console.say(f"Seed {config.seed}, into {escape(str(run.path))}")
     if group.size > 1:
         _introduce(group)
     with _to_go_on(run, group), console.Display() as display:
@@ -278,14 +325,58 @@ def interpolate(
     run: RunFolder = None,
     rows: Annotated[int, _count("How many walks.", high=100)] = 6,
     steps: Annotated[int, _count("Images in a walk.", low=2, high=100)] = 11,
-    out: Out = None,
+    path: Annotated[
+        str, typer.Option(help="linear, spherical, fade (of the pixels), or each, measured.")
+    ] = "linear",
+    out: Moving = None,
 ) -> None:
     """Walk in the latent space, from one test image to another."""
     from tinyvae import pictures
 
     opened = _open(run)
-    figure = pictures.interpolation(opened.model(), opened.config.dataset(), rows, steps)
-    _write(figure, out or opened / "interpolation.png")
+    model, dataset = opened.model(), opened.config.dataset()
+    if _moves(out):
+        _animate(pictures.walks(model, dataset, rows, steps, path), out)
+    else:
+        figure = pictures.interpolation(model, dataset, rows, steps, path)
+        _write(figure, out or opened / "interpolation.png")
+    if path == "each" and steps > 2:
+        _measure(pictures.smoothness_of_walks(model, dataset, rows, steps))
+
+
+@app.command()
+def traverse(
+    run: RunFolder = None,
+    rows: Annotated[int, _count("How many latent dimensions.")] = 12,
+    steps: Annotated[int, _count("Images in a row.", low=2, high=100)] = 11,
+    out: Out = None,
+) -> None:
+    """Walk along each latent dimension by itself, from a test image."""
+    from tinyvae import pictures
+
+    opened = _open(run)
+    figure = pictures.traversals(opened.model(), opened.config.dataset(), rows, steps)
+    _write(figure, out or opened / "traversals.png")
+
+
+@app.command()
+def walk(
+    attribute: Annotated[str, typer.Argument(help="A factor of the data, or a class.")],
+    run: RunFolder = None,
+    rows: Annotated[int, _count("How many test images.", high=100)] = 6,
+    steps: Annotated[int, _count("Images in a walk.", low=2, high=100)] = 9,
+    out: Moving = None,
+) -> None:
+    """Change one attribute of test images, and nothing else."""
+    from tinyvae import pictures
+
+    opened = _open(run)
+    model, dataset = opened.model(), opened.config.dataset()
+    figure, frames = pictures.attribute(model, dataset, attribute, rows, steps)
+    if _moves(out):
+        _animate(frames, out)
+    else:
+        _write(figure, out or opened / f"walk-{attribute}.png")
 
 
 @app.command()
@@ -368,6 +459,19 @@ def data() -> None:
 
 
 @app.command()
+def models() -> None:
+    """List the models, likelihoods, posteriors, priors and objectives, with a line for each."""
+    from tinyvae.config import choices
+
+    for option, rows in choices().items():
+        table = console.table("name", "what it is", title=f"--{option}")
+        for name, line in rows:
+            table.add_row(name, escape(line))
+        console.console().print(table)
+        console.say("")
+
+
+@app.command()
 def info() -> None:
     """Say which versions and backends there are."""
     from tinyvae import backend as backends
@@ -399,6 +503,26 @@ def _write(figure: Figure, path: Path) -> None:
 
     plots.save(figure, path)
     console.say(f"wrote {escape(str(path))}")
+
+
+def _moves(out: Path | None) -> TypeGuard[Path]:
+    return out is not None and out.suffix.lower() == ".gif"
+
+
+def _animate(frames: np.ndarray, path: Path) -> None:
+    from tinyvae import plots
+
+    plots.animate(frames, path)
+    console.say(f"wrote {escape(str(path))}")
+
+
+def _measure(found: dict[str, Smooth]) -> None:
+    """The measures of walks, a row for each kind."""
+    columns = ("detour", "unevenness", "nearest image", "unlikeness")
+    table = console.table("path", *columns, title="Means over the walks")
+    for kind, measures in found.items():
+        table.add_row(kind, *(f"{value:.3f}" for value in measures))
+    console.console().print(table)
 
 
 def _fail(message: str) -> NoReturn:

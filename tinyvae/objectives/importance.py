@@ -50,9 +50,9 @@ def stl_terms(
 ) -> Terms:
     """`elbo_mc_terms` with the path alone for a gradient: sticking the landing.
 
-    (Roeder et al., 2017.) The parameters of q are held in log q(z | x), so that its gradient lacks the score. Where q
+    The parameters of q are held in log q(z | x), so that its gradient lacks the score. Where q
     is the true posterior, log w is log p(x) at every z: nothing is left along the path, and the
-    estimate is exactly 0, where `elbo_mc_terms` has the noise of the score.
+    estimate is exactly 0, where `elbo_mc_terms` has the noise of the score (Roeder et al., 2017).
     """
     refuse_free_bits("stl", free_bits)
     refuse_own_path("stl", parts_of(model).posterior)

@@ -256,7 +256,7 @@ BOUND: list[Entry] = [
     (0, "not normalised", "", lambda g, x: row(g) * exp(x)),
     (
         0,
-        "the mean weight for their sum",
+        "by the mean weight",
         "factor",
         lambda g, x: row(g) * normalised(x) * x.shape[-1],
     ),
