@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import statistics
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +66,7 @@ def _line(row: Row, name: str, folder: Path) -> list[str]:
         figures(theirs),
         _how(row, line, ours),
         ", ".join(str(run.seed) for run, _ in ours),
-        ", ".join(f"{found['processor_seconds']:.0f}" for _, found in ours),
+        ", ".join(_seconds(found) for _, found in ours),
         _hardware(ours),
     ]
 
@@ -86,6 +85,12 @@ def _how(row: Row, line: Line, found: list[tuple[Run, Found]]) -> str:
     rate = f"Adam {fit['learning_rate']:g}" + (" in stairs" if "schedule" in fit else "")
     sampled = [f"{row.samples} importance samples"] if row.samples else []
     return ", ".join([epochs, f"batch {fit['batch']}", rate, *sampled])
+
+
+def _seconds(found: Found) -> str:
+    """Of the processor, or by the clock where they are not known."""
+    seconds = found["processor_seconds"]
+    return f"{found['seconds']:.0f} by the clock" if seconds is None else f"{seconds:.0f}"
 
 
 def _hardware(found: list[tuple[Run, Found]]) -> str:
@@ -111,7 +116,7 @@ def compared(row: Row, folder: Path) -> list[str]:
     seeds = sorted({seed for _, seed in runs})
     return [
         sentence(row, pair, [_difference(runs[pair[0], s], runs[pair[1], s], folder) for s in both])
-        for pair in pairwise(row.better)
+        for pair in row.better
         if (both := [s for s in seeds if all((name, s) in runs for name in pair)])
     ]
 

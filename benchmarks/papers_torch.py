@@ -20,7 +20,7 @@ ROWS = 4000  # codes that go through the decoder at once where no gradient is wa
 
 
 class PaperVAE(TorchVAE):
-    """Glorot's first weights, ReLU or tanh, a standard normal prior or a VampPrior."""
+    """Glorot's first weights, ReLU or tanh, and one of `PRIORS`."""
 
     def __init__(self, run: Run, train: Split) -> None:
         hidden, latent = run.model["hidden"], run.model["latent"]
@@ -33,16 +33,9 @@ class PaperVAE(TorchVAE):
                 elif run.model.get("activation") == "tanh":
                     network[k] = nn.Tanh()
         self.objective, self.samples = run.fit.get("objective", "elbo"), run.fit.get("samples", 1)
-        self.pseudo = _pseudo_inputs(run.model.get("prior", "normal"), train)
+        self.prior = PRIORS[run.model.get("prior", "normal").partition(":")[0]](run, train)
         if run.row.mean_image:
             self.decoder[-1].bias.data = torch.from_numpy(logit_of_mean(train)).float()
-
-    def log_prior(self, z: Tensor) -> Tensor:
-        """log p(z) of codes (..., K)."""
-        if self.pseudo is None:
-            return _log_normal(z, torch.zeros(()), torch.zeros(()))
-        parts = self.encoder(self.pseudo.clamp(0, 1)).chunk(2, dim=1)  # (M, K) each
-        return torch.logsumexp(_log_normal(z[..., None, :], *parts), -1) - math.log(len(parts[0]))
 
     def log_weights(self, x: Tensor, noise: Tensor) -> Tensor:
         """Of samples (B, S), from noise (B, S, K)."""
@@ -52,24 +45,69 @@ class PaperVAE(TorchVAE):
         cost = nn.functional.binary_cross_entropy_with_logits(
             logits, x[:, None].expand_as(logits), reduction="none"
         )
-        return self.log_prior(z) - cost.sum(2) - _log_normal(z, mean, log_variance)
+        log_prior = self.prior(z, self.encoder)
+        return log_prior - cost.sum(2) - _log_normal(z, mean, log_variance)
 
     def forward(self, x: Tensor, noise: Tensor) -> Tensor:
         """The loss, from noise (B, S, K)."""
         if self.objective == "iwae":
             return self.iwae(x, noise)
-        if self.pseudo is None:
+        if isinstance(self.prior, Normal):
             return sum(self.terms(x, noise[:, 0])) / len(x)
         return -self.log_weights(x, noise).mean()
 
 
-def _pseudo_inputs(prior: str, train: Split) -> nn.Parameter | None:
-    """For ``"vamp:500"`` as many images to train on, (500, D)."""
-    name, _, count = prior.partition(":")
-    if name == "normal":
-        return None
-    rows = torch.randperm(len(train))[: int(count)].numpy()
-    return nn.Parameter(torch.from_numpy(train.batch(rows)))
+class Normal(nn.Module):
+    """log p(z) of codes (..., K): the standard normal."""
+
+    def __init__(self, _run: Run, _train: Split) -> None:
+        super().__init__()
+
+    def forward(self, z: Tensor, _encoder: nn.Module) -> Tensor:
+        return _log_normal(z, torch.zeros(()), torch.zeros(()))
+
+
+class Mixture(nn.Module):
+    """A mixture of Gaussians, begun as tinyvae's."""
+
+    def __init__(self, run: Run, _train: Split) -> None:
+        super().__init__()
+        shape = (_components(run), run.model["latent"])
+        self.logits = nn.Parameter(torch.zeros(shape[0]))
+        self.mean = nn.Parameter(torch.randn(shape) / 2)
+        self.log_variance = nn.Parameter(torch.full(shape, math.log(0.75)))
+
+    def forward(self, z: Tensor, _encoder: nn.Module) -> Tensor:
+        return _log_mixture(z, self.logits, self.mean, self.log_variance)
+
+
+class Vamp(nn.Module):
+    """A VampPrior, begun at images as tinyvae's."""
+
+    def __init__(self, run: Run, train: Split) -> None:
+        super().__init__()
+        rows = torch.randint(len(train), (_components(run),)).numpy()
+        pixels = torch.from_numpy(0.05 + 0.9 * train.batch(rows))
+        self.pseudo_inputs = nn.Parameter(torch.logit(pixels))
+
+    def forward(self, z: Tensor, encoder: nn.Module) -> Tensor:
+        parts = encoder(torch.sigmoid(self.pseudo_inputs)).chunk(2, dim=1)  # (M, K) each
+        return _log_mixture(z, torch.zeros(len(parts[0])), *parts)
+
+
+PRIORS = {"normal": Normal, "mixture": Mixture, "vamp": Vamp}
+
+
+def _components(run: Run) -> int:
+    return int(run.model["prior"].partition(":")[2])
+
+
+def _log_mixture(z: Tensor, logits: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Over the components (M, K), by products of matrices."""
+    precision = torch.exp(-log_variance)
+    squares = (z * z) @ precision.T - 2 * z @ (mean * precision).T
+    rest = (mean * mean * precision + log_variance + math.log(2 * math.pi)).sum(1)
+    return torch.logsumexp(torch.log_softmax(logits, 0) - (squares + rest) / 2, -1)
 
 
 def _log_normal(z: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ def papers(monkeypatch):
         full=Schedule(100),
         short=Schedule(3, (0, 1), (0,)),
         mean_image=True,
-        better=("3", "1"),
+        better=(("3", "1"),),
         differs="all of it",
     )
     monkeypatch.setitem(DATA, "digits", digits)
@@ -166,8 +166,10 @@ def test_pytorch_trains_the_same_row_and_goes_on_where_it_was(papers, monkeypatc
 
 
 @pytest.mark.skipif(not find_spec("torch"), reason="needs PyTorch")
-@pytest.mark.parametrize("line", ["3", "1"])
-def test_pytorch_judges_and_trains_by_the_same_numbers(papers, line):
+@pytest.mark.parametrize(
+    ("line", "prior"), [("3", "normal"), ("1", "normal"), ("1", "mixture:3"), ("1", "vamp:5")]
+)
+def test_pytorch_trains_and_judges_by_the_same_numbers(papers, line, prior):
     import torch
     from papers_rows import ROWS
     from papers_run import DATA, set_mean_image
@@ -176,20 +178,22 @@ def test_pytorch_judges_and_trains_by_the_same_numbers(papers, line):
     from tinyvae.objectives import OBJECTIVES
 
     run = next(run for run in ROWS["digits"].runs(full=False) if run.line == line)
-    images = DATA["digits"]()
+    run = replace(run, model=run.model | {"prior": prior})
+    images, draw = DATA["digits"](), tv.Noise(0)
     ours = tv.VAE((8, 8), **run.model)
     set_mean_image(ours, images.train)
+    for parameter in ours.prior.parameters():
+        parameter.data = draw.normal(parameter.shape)
     theirs = PaperVAE(replace(run, by="torch"), images.train)
     with torch.no_grad():
-        for p, q in zip(theirs.parameters(), ours.parameters(), strict=True):
-            p.copy_(torch.from_numpy(q.numpy().T))
+        for (name, p), q in zip(theirs.named_parameters(), ours.parameters(), strict=True):
+            p.copy_(torch.from_numpy(q.numpy() if name.startswith("prior") else q.numpy().T))
         samples = run.fit.get("samples", 1)
-        x, noise = images.test.batch(slice(20)), tv.Noise(0).normal((20, samples, 4))
+        x, noise = images.test.batch(slice(20)), draw.normal((20, samples, 4))
         weights = theirs.log_weights(torch.from_numpy(x), torch.from_numpy(noise)).numpy()
         loss = float(theirs(torch.from_numpy(x), torch.from_numpy(noise)))
-    np.testing.assert_allclose(
-        tv.log_weights(ours, tv.Tensor(x), noise).numpy(), weights, rtol=1e-4
-    )
+    own = tv.log_weights(ours, tv.Tensor(x), noise).numpy()
+    np.testing.assert_allclose(own, weights, rtol=1e-4)
     objective = OBJECTIVES[run.fit.get("objective", "elbo")]
     given = noise if samples > 1 else noise[:, 0]
     assert float(objective(ours, tv.Tensor(x), given).loss.numpy()) == pytest.approx(loss, rel=1e-4)
