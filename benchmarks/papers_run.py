@@ -90,6 +90,7 @@ def play(run: Run, folder: Path = FOLDER, backend: str = "numpy") -> dict[str, A
     """Train and judge, from where an earlier call was interrupted."""
     folder.mkdir(parents=True, exist_ok=True)
     images = DATA[run.row.data]()
+    images = images._replace(test=images.test[:: run.every])
     with Clock(path(run, ".seconds", folder)) as clock, tv.use(**_backend(backend)):
         if run.by == "torch":
             from papers_torch import play_torch

@@ -83,8 +83,12 @@ def _how(row: Row, line: Line, found: list[tuple[Run, Found]]) -> str:
     if found and found[0][0].length == "short":
         epochs = f"**shortened: {fit['epochs']} of {row.full.epochs} epochs**"
     rate = f"Adam {fit['learning_rate']:g}" + (" in stairs" if "schedule" in fit else "")
-    sampled = [f"{row.samples} importance samples"] if row.samples else []
-    return ", ".join([epochs, f"batch {fit['batch']}", rate, *sampled])
+    words = [epochs, f"batch {fit['batch']}", rate]
+    if row.samples:
+        words.append(f"{row.samples} importance samples")
+    if found and found[0][0].every > 1:
+        words.append(f"every {found[0][0].every}th test image")
+    return ", ".join(words)
 
 
 def _seconds(found: Found) -> str:
