@@ -65,14 +65,18 @@ def interrupt_in_epoch(monkeypatch, epoch: int) -> None:
     monkeypatch.setattr(tv, "fit", interrupted)
 
 
-def test_a_row_that_was_interrupted_comes_to_the_same_numbers(papers, monkeypatch, tmp_path):
+def test_a_row_that_was_interrupted_comes_to_the_same_numbers(
+    papers, monkeypatch, tmp_path, capsys
+):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert papers.main(["--row", "digits", "--folder", str(whole)]) == 0
     with monkeypatch.context() as patch:
         interrupt_in_epoch(patch, 2)
         assert papers.main(["--row", "digits", "--folder", str(broken)]) == 130
     assert not list(broken.glob("*.json"))
+    capsys.readouterr()
     assert papers.main(["--row", "digits", "--folder", str(broken)]) == 0
+    assert capsys.readouterr().out.startswith("digits-3-short-0-tinyvae: epoch 2,")
     names = sorted(path.name for path in whole.glob("*.json"))
     assert names == [f"digits-{k}-short-{s}-tinyvae.json" for k in "13" for s in (0, 1)]
     for name in names:
@@ -140,8 +144,20 @@ def test_the_decoder_begins_at_the_mean_image(papers):
     assert made.min() == pytest.approx(0.001, rel=1e-4)
 
 
+def test_a_run_depends_on_its_seed_and_on_where_the_decoder_begins(papers, monkeypatch, tmp_path):
+    from papers_rows import ROWS
+
+    first = [papers.play(run, tmp_path)["figure"] for run in ROWS["digits"].runs(full=False)]
+    assert len(set(first)) == 4
+    monkeypatch.setitem(ROWS, "digits", replace(ROWS["digits"], mean_image=False))
+    run = next(ROWS["digits"].runs(full=False))
+    assert papers.play(run, tmp_path / "elsewhere")["figure"] != first[0]
+
+
 @pytest.mark.skipif(not find_spec("torch"), reason="needs PyTorch")
-def test_pytorch_trains_the_same_row_and_goes_on_where_it_was(papers, monkeypatch, tmp_path):
+def test_pytorch_trains_the_same_row_and_goes_on_where_it_was(
+    papers, monkeypatch, tmp_path, capsys
+):
     import papers_torch
 
     whole, broken = tmp_path / "whole", tmp_path / "broken"
@@ -158,7 +174,9 @@ def test_pytorch_trains_the_same_row_and_goes_on_where_it_was(papers, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(papers_torch, "train_epoch", breaks_off)
         assert papers.main([*command, str(broken)]) == 130
+    capsys.readouterr()
     assert papers.main([*command, str(broken)]) == 0
+    assert capsys.readouterr().out.startswith("digits-3-short-0-torch: epoch 2,")
     for name in ("digits-3-short-0-torch", "digits-1-short-0-torch"):
         one, other = (np.load(folder / f"{name}.npy") for folder in (whole, broken))
         np.testing.assert_array_equal(one, other)
@@ -185,6 +203,9 @@ def test_pytorch_trains_and_judges_by_the_same_numbers(papers, line, prior):
     for parameter in ours.prior.parameters():
         parameter.data = draw.normal(parameter.shape)
     theirs = PaperVAE(replace(run, by="torch"), images.train)
+    if prior == "vamp:5":
+        first = torch.sigmoid(theirs.prior.pseudo_inputs.detach()).numpy()
+        assert 0.049 < first.min() < first.max() < 0.951
     with torch.no_grad():
         for (name, p), q in zip(theirs.named_parameters(), ours.parameters(), strict=True):
             p.copy_(torch.from_numpy(q.numpy() if name.startswith("prior") else q.numpy().T))
