@@ -60,6 +60,7 @@ _HOMES = {
     "tinyvae.training": ("fit",),
     "tinyvae.evaluation.elbo": ("evaluate",),
     "tinyvae.evaluation.likelihood": ("log_likelihood",),
+    "tinyvae.latent": ("attribute_vector",),
     "tinyvae.plots": ("graph",),
 }
 # fmt: on
@@ -73,6 +74,7 @@ _ROOMS = (
     "distributions",
     "errors",
     "evaluation",
+    "latent",
     "models",
     "nn",
     "noise",
