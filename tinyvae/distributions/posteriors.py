@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import accumulate, pairwise
 from typing import Any, TypeAlias
 
 from tinyvae.autograd import Tensor
@@ -36,6 +37,9 @@ class Posterior(Module):
         form.
     has_density : bool
         Whether `log_prob` takes any code, not only those that `draw` has drawn.
+    has_score : bool
+        Whether the gradient of `log_prob` for the parameters has the expectation 0 under q(z | x);
+        not where they move its support, as those of a uniform distribution do.
     is_factorised : bool
         Whether the latent dimensions are independent under q(z | x), so that `kl` and
         `log_prob` of one dimension are those of its parameters.
@@ -45,6 +49,7 @@ class Posterior(Module):
     noise = "normal"
     kl: Callable[[Parameters], Tensor] | None = None
     has_density = True
+    has_score = True
     is_factorised = True
 
     def __init__(self, latent: int, noise: Noise) -> None:
@@ -95,6 +100,16 @@ class Gaussian(Posterior):
         return kl_standard_normal(*parameters)
 
 
+def cut(output: Tensor, widths: Sequence[int]) -> Parameters:
+    """Rows cut into columns of these widths, for parameters that are not all (B, K).
+
+    >>> [part.shape for part in cut(Tensor([[1.0, 2.0, 3.0]]), [2, 1])]
+    [(1, 2), (1, 1)]
+    """
+    ends = [*accumulate(widths, initial=0)]
+    return tuple(output[:, start:end] for start, end in pairwise(ends))
+
+
 def drawn(q: Posterior, noise: Noise, shape: tuple[int, ...], dtype: str) -> Array:
     """From a stream the noise that codes of q are made from, (*shape, noise_width).
 
@@ -106,7 +121,7 @@ def drawn(q: Posterior, noise: Noise, shape: tuple[int, ...], dtype: str) -> Arr
 
 
 POSTERIORS: dict[str, Callable[..., Posterior]] = {"gaussian": Gaussian}
-"""What ``VAE(posterior=...)`` and ``--posterior`` take."""
+"""What ``VAE(posterior=...)`` and ``--posterior`` take; other files add theirs."""
 
 
 def posterior(asked: Any, latent: int, noise: Noise) -> Posterior:
