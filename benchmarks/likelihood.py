@@ -20,7 +20,18 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from harness import HAS_TORCH, Contestant, Row, floor, in_turn, parser, peak_mb, report, run, seconds
+from harness import (
+    HAS_TORCH,
+    Contestant,
+    Row,
+    floor,
+    in_turn,
+    parser,
+    peak_mb,
+    report,
+    run,
+    seconds,
+)
 
 HIDDEN, LATENT, CHUNK = 400, 20, 1000
 
@@ -130,10 +141,10 @@ def main() -> None:
 def _beside_torch(chosen: Any) -> tuple[list[Row], list[float]]:
     """The rows of both, and the ratio of their times in each round."""
     asked = {"images": chosen.compared, "samples": chosen.samples}
-    with Contestant("tinyvae", data=chosen.data) as ours:
-        with Contestant("torch", data=chosen.data) as theirs:
-            pair = {one.name: partial(one, **asked) for one in (ours, theirs)}
-            found = in_turn(pair, chosen.rounds)
+    config = {"data": chosen.data}
+    with Contestant("tinyvae", **config) as ours, Contestant("torch", **config) as theirs:
+        pair = {one.name: partial(one, **asked) for one in (ours, theirs)}
+        found = in_turn(pair, chosen.rounds)
     rows = [{"contestant": name} | row for name, each in found.items() for row in each]
     pairs = zip(found["tinyvae"], found["torch"], strict=True)
     return rows, [mine["s"] / other["s"] for mine, other in pairs]
