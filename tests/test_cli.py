@@ -99,8 +99,13 @@ def test_without_a_terminal_the_output_is_plain_lines(no_pictures: Path):
     assert [line.split(":")[0] for line in epochs] == [
         f"epoch {epoch} of 40" for epoch in (1, *range(4, 41, 4))
     ]
-    assert all(re.search(r": -ELBO \S+ = BCE \S+ \+ KL \S+, validation ", line) for line in epochs)
-    assert re.fullmatch(r"test images:  -ELBO \S+ = BCE \S+ \+ KL \S+ nats per image", result)
+    assert all(
+        re.search(r": -ELBO \S+ = reconstruction \S+ \+ KL \S+, validation ", line)
+        for line in epochs
+    )
+    assert re.fullmatch(
+        r"test images:  -ELBO \S+ = reconstruction \S+ \+ KL \S+ nats per image", result
+    )
     assert last.startswith("Look at them: runs/tiny has ")
     assert "\x1b" not in out
 

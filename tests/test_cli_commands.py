@@ -97,7 +97,7 @@ def test_evaluate_prints_the_negative_elbo_that_training_ended_with(there: Path)
     finished = tinyvae("evaluate")
     title, head, row = (line.split() for line in finished.out.splitlines())
     assert title == ["nats", "per", "image"]
-    assert head == ["test", "images", "-ELBO", "BCE", "KL", "active", "units"]
+    assert head == ["test", "images", "-ELBO", "reconstruction", "KL", "active", "units"]
     images, loss, bce, kl, active, _, latent = row
     assert (images, latent) == ("3", "2")
     assert 0 <= int(active) <= 2

@@ -204,9 +204,8 @@ def _train(
         plots.save(figure, run / f"{name}.png")
         names.append(f"{name}.png")
     result = run.evaluate(model, dataset)
-    console.say(
-        f"test images:  {console.nats(result.loss, result.cross_entropy, result.kl)} nats per image"
-    )
+    figures = console.nats(result.loss, result.reconstruction, result.kl)
+    console.say(f"test images:  {figures} nats per image")
     console.say(f"Look at them: [bold]{escape(str(run.path))}[/] has {', '.join(names)}")
 
 
@@ -306,9 +305,9 @@ def evaluate(run: RunFolder = None) -> None:
     model, dataset = opened.model(), opened.config.dataset()
     result = opened.evaluate(model, dataset)
     table = console.table(
-        "test images", "-ELBO", "BCE", "KL", "active units", title="nats per image"
+        "test images", "-ELBO", "reconstruction", "KL", "active units", title="nats per image"
     )
-    figures = (f"{x:.3f}" for x in (result.loss, result.cross_entropy, result.kl))
+    figures = (f"{x:.3f}" for x in (result.loss, result.reconstruction, result.kl))
     active = f"{result.active_units} of {model.latent}"
     table.add_row(f"{len(dataset.test):,}", *figures, active)
     console.console().print(table)

@@ -43,7 +43,7 @@ def test_the_kl_is_that_of_the_posteriors_and_its_dimensions_sum_to_it(backend: 
     assert result.kl == pytest.approx(kl.sum(axis=1).mean(), rel=1e-5)
     np.testing.assert_allclose(result.kl_per_dimension, kl.mean(axis=0), rtol=1e-5)
     assert sum(result.kl_per_dimension) == pytest.approx(result.kl, rel=1e-6)
-    assert result.loss == result.cross_entropy + result.kl
+    assert result.loss == result.reconstruction + result.kl
 
 
 def cross_entropy(p: Any, x: Any) -> Any:
@@ -56,7 +56,7 @@ def test_a_decoder_that_ignores_the_code_has_the_cross_entropy_of_its_constant(
     model = linear_model(latent=2, image_shape=(2, 3), decoder_bias=np.log(3))  # p = 3/4
     split = some_images()
     wanted = cross_entropy(0.75, split.images / 255).reshape(20, -1).sum(axis=1).mean()
-    assert evaluate(model, split).cross_entropy == pytest.approx(wanted, rel=1e-5)
+    assert evaluate(model, split).reconstruction == pytest.approx(wanted, rel=1e-5)
 
 
 def test_the_codes_are_drawn_from_the_posterior(backend: Backend) -> None:
@@ -68,7 +68,7 @@ def test_the_codes_are_drawn_from_the_posterior(backend: Backend) -> None:
     mean, square = (float(weights @ values**k / weights.sum()) for k in (1, 2))
     count = 20_000
     result = evaluate(model, Split(np.zeros((count, 1, 1), dtype=np.uint8)))
-    assert abs(result.cross_entropy - mean) < 5 * np.sqrt((square - mean**2) / count)
+    assert abs(result.reconstruction - mean) < 5 * np.sqrt((square - mean**2) / count)
 
 
 @pytest.mark.parametrize("active", [0, 1, 3])
@@ -90,8 +90,8 @@ def test_dynamic_binarisation_keeps_the_expected_cross_entropy(backend: Backend)
     low, high = cross_entropy(0.75, 1.0), cross_entropy(0.75, 0.0)
     standard_error = (high - low) * np.sqrt(0.2 * 0.8 / count)
     wanted = 0.2 * low + 0.8 * high
-    assert evaluate(model, grey).cross_entropy == pytest.approx(wanted, rel=1e-5)
-    drawn = evaluate(model, grey, dynamic=True).cross_entropy
+    assert evaluate(model, grey).reconstruction == pytest.approx(wanted, rel=1e-5)
+    drawn = evaluate(model, grey, dynamic=True).reconstruction
     assert standard_error / 1000 < abs(drawn - wanted) < 5 * standard_error
 
 
@@ -102,7 +102,7 @@ def test_the_same_seed_gives_the_same_figure_and_another_seed_another(
     model, split = tv.VAE((2, 3), hidden=(5,)), some_images()
     first, same, other = (evaluate(model, split, seed, dynamic) for seed in (1, 1, 2))
     assert first == same
-    assert first.cross_entropy != other.cross_entropy
+    assert first.reconstruction != other.reconstruction
     assert first.kl == other.kl or dynamic
 
 
@@ -113,7 +113,7 @@ def test_many_images_go_through_in_parts_without_a_difference(
     whole = evaluate(model, split)
     monkeypatch.setattr("tinyvae.models.vae.ROWS", 7)  # the last part is smaller
     parts = evaluate(model, split)
-    assert parts.cross_entropy == pytest.approx(whole.cross_entropy, rel=1e-6)
+    assert parts.reconstruction == pytest.approx(whole.reconstruction, rel=1e-6)
     np.testing.assert_allclose(parts.kl_per_dimension, whole.kl_per_dimension, rtol=1e-5)
     assert parts.active_units == whole.active_units
 

@@ -26,7 +26,9 @@ from tinyvae.training import Progress, Settings, Trainer
 RNG = np.random.default_rng(0)
 IMAGES = Split(RNG.integers(256, size=(22, 3, 4), dtype=np.uint8))
 OTHERS = Split(RNG.integers(256, size=(9, 3, 4), dtype=np.uint8))
-CURVES = ("train_loss", "train_bce", "train_kl", "valid_loss", "valid_bce", "valid_kl")
+CURVES = tuple(
+    f"{part}_{name}" for part in ("train", "valid") for name in ("loss", "reconstruction", "kl")
+)
 
 
 def trainer(group: Communicator, train: Split = IMAGES, **options: Any) -> Trainer:

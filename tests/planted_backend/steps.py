@@ -57,7 +57,7 @@ def history_of_numbers(trainer: Trainer, x: Tensor, noise: Array) -> Terms:
 @planted(STEP, "wait", "waits: item")
 def total_added_up_on_the_host(trainer: Trainer, x: Tensor, noise: Array) -> Terms:
     terms = trainer.train_step(x, noise)
-    trainer.total = sum(part.array.sum().item() for part in (terms.kl, terms.cross_entropy))
+    trainer.total = sum(part.array.sum().item() for part in (terms.kl, terms.reconstruction))
     return terms
 
 
@@ -71,7 +71,7 @@ def divergences_kept_as_a_list(trainer: Trainer, x: Tensor, noise: Array) -> Ter
 @planted(STEP, "wait", "waits: to_host")
 def codes_fetched_for_a_picture(trainer: Trainer, x: Tensor, noise: Array) -> Terms:
     terms = trainer.train_step(x, noise)
-    trainer.codes = terms.mean.numpy()
+    trainer.codes = terms.reconstruction.numpy()
     return terms
 
 

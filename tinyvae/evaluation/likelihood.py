@@ -10,6 +10,7 @@ import numpy as np
 
 from tinyvae.autograd import Tensor, no_grad
 from tinyvae.data.dataset import Split, as_split
+from tinyvae.distributions.posteriors import drawn
 from tinyvae.errors import DataError, OptionError
 from tinyvae.models.vae import VAE, rows_at_once
 from tinyvae.noise import Noise
@@ -105,7 +106,7 @@ def log_likelihood(
         raise OptionError(f"the number of samples is from 2 up, not {samples}")
     split.check()
     noise = Noise(seed, "likelihood", backend=model.backend)
-    rows = rows_at_once(split.pixels)
+    rows = rows_at_once(model.likelihood.outputs * split.pixels)
     size = max(1, rows // samples)
     with no_grad():
         parts = [
@@ -121,8 +122,8 @@ def _chunks(
     """The logarithms of the weights of all images, so many samples at a time, (B, S)."""
     x = Tensor.wrap(model.backend.from_host(split.batch(slice(None), dtype=model.dtype)))
     for done in range(0, samples, rows):
-        shape = (len(split), min(rows, samples - done), model.latent)
-        yield log_weights(model, x, noise.normal(shape, model.dtype)).numpy()
+        shape = (len(split), min(rows, samples - done))
+        yield log_weights(model, x, drawn(model.posterior, noise, shape, model.dtype)).numpy()
 
 
 def log_mean(chunks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
