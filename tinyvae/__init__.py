@@ -38,8 +38,9 @@ _HOMES = {
     "tinyvae.objectives": ("log_weights", "negative_elbo"),
     "tinyvae.models.vae": ("VAE",),
     "tinyvae.training": ("fit",),
-    "tinyvae.evaluation.elbo": ("evaluate",),
+    "tinyvae.evaluation.report": ("evaluate",),
     "tinyvae.evaluation.likelihood": ("log_likelihood",),
+    "tinyvae.evaluation.quality": ("sample_quality",),
     "tinyvae.plots": ("graph",),
 }
 # fmt: on

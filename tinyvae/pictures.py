@@ -13,7 +13,7 @@ from tinyvae import plots
 from tinyvae.data import Dataset
 from tinyvae.data.dataset import Split
 from tinyvae.errors import DataError, OptionError
-from tinyvae.evaluation.elbo import evaluate
+from tinyvae.evaluation.elbo import elbo
 from tinyvae.models.vae import VAE
 from tinyvae.training import Row
 
@@ -114,7 +114,7 @@ def _side(most: int, model: VAE) -> int:
 
 def _most_used(model: VAE, dataset: Dataset) -> list[int]:
     """The two latent dimensions of the largest KL, in their order; the only one if K is 1."""
-    spread = evaluate(model, _first(dataset.test, SHOWN)).kl_per_dimension
+    spread = elbo(model, _first(dataset.test, SHOWN)).kl_per_dimension
     return sorted(np.argsort(spread)[::-1][:2].tolist())
 
 

@@ -36,8 +36,8 @@ class Surgery:
         marginal KL.
     standard_error : float
         Of the mutual information: over the images, the aggregate posterior taken as it is.
-    ceiling : float
-        log N of the N images.
+    images : int
+        How many there are, N.
 
     `total_correlation` is None and `dimension_kl` empty where the dimensions of the posterior,
     or of the prior, are not independent.
@@ -48,7 +48,12 @@ class Surgery:
     total_correlation: float | None
     dimension_kl: list[float]
     standard_error: float
-    ceiling: float
+    images: int
+
+    @property
+    def ceiling(self) -> float:
+        """The most that the mutual information can be, log N."""
+        return math.log(self.images)
 
 
 def surgery(model: VAE, parameters: Parameters, z: Tensor, kl: np.ndarray) -> Surgery:
@@ -114,14 +119,15 @@ def _parts(told: np.ndarray, kl: np.ndarray, dimension_kl: np.ndarray | None = N
     total, dimensions = None, []
     if dimension_kl is not None:
         total, dimensions = marginal - float(dimension_kl.sum()), dimension_kl.tolist()
-    return Surgery(float(told.mean()), marginal, total, dimensions, error, math.log(count))
+    return Surgery(float(told.mean()), marginal, total, dimensions, error, count)
 
 
 def _kl_apart(model: VAE, parameters: Parameters, z: Tensor) -> np.ndarray:
     """The KL of each image and dimension, (N, K): the model's, with one dimension for K."""
     one = tuple(p.reshape(-1, 1) for p in parameters)
     found = divergence(model.posterior, model.prior, one, z.reshape(-1, 1), None, model.encode)
-    return found.numpy().reshape(z.shape).astype(np.float64)
+    apart: np.ndarray = found.numpy().reshape(z.shape).astype(np.float64)
+    return apart
 
 
 def _information(
@@ -168,4 +174,4 @@ def _log_mean_exp(x: Array) -> Array:
     xp = namespace(x)
     top = x.max(axis=-1, keepdims=True)
     mean = xp.exp(x - top).mean(axis=-1, dtype="float64")
-    return xp.log(mean) + top[..., 0]
+    return xp.log(mean) + top[..., 0].astype("float64")
