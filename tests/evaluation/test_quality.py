@@ -187,6 +187,14 @@ def test_classes_are_learnt_whatever_their_numbers(backend: Backend) -> None:
 
 
 @pytest.mark.usefixtures("few_steps")
+def test_the_network_learns_from_training_images_alone() -> None:
+    one_class = Split(DATA.test.images, np.full(120, 5))
+    labeller = train_labeller(Dataset("stripes", DATA.train, one_class))
+    assert labeller.classes.tolist() == [2, 5, 9]
+    assert labeller.accuracy(DATA.test) == 1
+
+
+@pytest.mark.usefixtures("few_steps")
 def test_factors_are_learnt_and_one_that_does_not_vary_is_left_out(backend: Backend) -> None:
     data = Dataset("stripes", stripes(600, factors=True), stripes(120, seed=1, factors=True))
     labeller = train_labeller(data)
