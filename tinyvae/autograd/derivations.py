@@ -156,7 +156,7 @@ def kl_standard_normal(mean: Array, log_variance: Array) -> ValueAndPullback:
     same_shape("kl_standard_normal", mean, log_variance)
     xp = namespace(mean)
     surplus = xp.expm1(log_variance)  # v - 1
-    spread = _excess(log_variance, surplus)
+    spread = excess(log_variance, surplus)
     return xp.sum((mean * mean + spread) / 2, axis=-1), (
         lambda g: g[..., None] * mean,
         lambda g: g[..., None] * (surplus / 2),
@@ -216,7 +216,7 @@ def kl_gaussian(
     surplus = xp.where(difference < 2, xp.expm1(difference), ratio - 1)
     pull = r * precision
     square = pull * r  # in this order, since r * r can underflow where r^2/w does not
-    spread = _excess(difference, surplus)
+    spread = excess(difference, surplus)
     return xp.sum((square + spread) / 2, axis=-1), (
         lambda g: g[..., None] * pull,
         lambda g: g[..., None] * (surplus / 2),
@@ -265,9 +265,7 @@ def gaussian_log_likelihood(x: Array, mean: Array, log_variance: Array) -> Value
     """
     same_shape("gaussian_log_likelihood", x, mean)
     xp = namespace(x)
-    logs = log_variance if hasattr(log_variance, "dtype") else xp.full((), log_variance, x.dtype)
-    if (x + logs).shape != x.shape:
-        raise ShapeError(f"log_variance of shape {logs.shape} does not fit into x of {x.shape}")
+    logs = scale_for(x, log_variance)
     r, precision = x - mean, xp.exp(-logs)
     pull = r * precision
     square = pull * r  # in this order, since r * r can overflow where r^2 / v does not
@@ -278,7 +276,60 @@ def gaussian_log_likelihood(x: Array, mean: Array, log_variance: Array) -> Value
     )
 
 
-def _excess(x: Array, surplus: Array) -> Array:
+@core_op()
+def importance_bound(log_weights: Array) -> ValueAndPullback:
+    r"""The bound of many samples on log p(x): the log of the mean importance weight, in nats.
+
+    Parameters
+    ----------
+    log_weights : (..., S)
+        log p(x, z) - log q(z | x) of S samples z from q(z | x).
+
+    Returns
+    -------
+    (...,)
+        Over the last axis.
+
+    Notes
+    -----
+    The mean weight has the expectation p(x), whatever S is, and a logarithm is concave: so the
+    expectation of its logarithm is at most log p(x), and comes closer with more samples (Burda
+    et al., 2015). With S = 1 it is the ELBO. For the log weights x of N samples
+
+        y = log(sum(e^x) / N),    dL/dx = g e^x / sum(e^x).
+
+    The slope is the weight over the sum of all: where one outweighs the others, it alone has a
+    gradient. As for `logsumexp`, the largest is taken out first, so that nothing overflows.
+
+    Examples
+    --------
+    >>> from tinyvae.autograd.tensor import Tensor
+    >>> log_weights = Tensor([[0.0, math.log(3)]], requires_grad=True)
+    >>> bound = importance_bound(log_weights)
+    >>> round(bound.item(), 6)  # log 2
+    0.693147
+    >>> bound.sum().backward()
+    >>> log_weights.grad
+    array([[0.25, 0.75]], dtype=float32)
+    """
+    xp = namespace(log_weights)
+    top = xp.max(log_weights, axis=-1, keepdims=True)
+    weights = xp.exp(log_weights - top)
+    total = xp.sum(weights, axis=-1, keepdims=True)
+    bound = xp.log(total / log_weights.shape[-1]) + top
+    return bound[..., 0], lambda g: g[..., None] * (weights / total)
+
+
+def scale_for(x: Array, log_scale: Array) -> Array:
+    """The log of a scale or of a variance as an array: one for each element of x, or shared."""
+    is_array = hasattr(log_scale, "dtype")
+    logs = log_scale if is_array else namespace(x).full((), log_scale, x.dtype)
+    if (x + logs).shape != x.shape:
+        raise ShapeError(f"a log scale of shape {logs.shape} does not fit into x of {x.shape}")
+    return logs
+
+
+def excess(x: Array, surplus: Array) -> Array:
     """e^x - 1 - x from e^x - 1; near 0 by its series, x^2/2 (1 + x/3 (1 + x/4 (...)))."""
     xp = namespace(x)
     near = xp.clip(x, -1, 2)

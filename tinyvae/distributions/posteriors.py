@@ -36,6 +36,9 @@ class Posterior(Module):
         form.
     has_density : bool
         Whether `log_prob` takes any code, not only those that `draw` has drawn.
+    has_score : bool
+        Whether the gradient of `log_prob` for the parameters has the expectation 0 under q(z | x);
+        not where they move its support, as those of a uniform distribution do.
     is_factorised : bool
         Whether the latent dimensions are independent under q(z | x), so that `kl` and
         `log_prob` of one dimension are those of its parameters.
@@ -45,6 +48,7 @@ class Posterior(Module):
     noise = "normal"
     kl: Callable[[Parameters], Tensor] | None = None
     has_density = True
+    has_score = True
     is_factorised = True
 
     def __init__(self, latent: int, noise: Noise) -> None:
