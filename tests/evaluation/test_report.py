@@ -76,7 +76,10 @@ def test_the_elbo_is_the_one_that_a_training_logs(backend: Backend, dynamic: boo
     assert got.loss == wanted.loss
 
 
-@pytest.mark.parametrize("parts", [{}, {"posterior": Estimated}, {"prior": Wide}])
+@pytest.mark.parametrize(
+    "parts",
+    [{}, {"posterior": Estimated}, {"prior": Wide}, {"prior": "mixture:3"}, {"prior": "vamp:4"}],
+)
 def test_the_loss_is_the_sum_of_its_parts_to_a_millionth(
     backend: Backend, parts: dict[str, Any]
 ) -> None:

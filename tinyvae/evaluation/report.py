@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -129,12 +128,8 @@ def evaluate(
     if dynamic:
         split = _binarised(split, seed)
     found = list(inferred(model, split, seed))
-    measured, kl = elbo_of(model, found), _joined([part.kl for part in found])
-    reconstruction = _joined([part.reconstruction for part in found])
-    costs = {"loss": reconstruction + kl, "reconstruction": reconstruction, "kl": kl}
-    likelihood = log_likelihood(model, split, samples, seed) if samples else None
+    measured, costs = elbo_of(model, found), _costs(found)
     floor = entropy(split) if model.likelihood.kind == "binary" else None
-    parts = _surgery_of(model, found, kl) if model.posterior.has_density else None
     result = Evaluation(
         **asdict(measured),
         split=name,
@@ -143,13 +138,12 @@ def evaluate(
         is_analytic=is_analytic(model.posterior, model.prior),
         entropy_floor=floor,
         bits_per_dimension=_bits(model, measured.loss, floor, split.pixels),
-        surgery=parts,
-        log_likelihood=likelihood,
+        surgery=_surgery_of(model, found, costs["kl"]) if model.posterior.has_density else None,
+        log_likelihood=log_likelihood(model, split, samples, seed) if samples else None,
         quality=_quality(model, data, seed) if quality else None,
         notes=[],
     )
-    result.notes.extend(words.notes(result, model))
-    return result
+    return replace(result, notes=words.notes(result, model))
 
 
 def _test_of(data: Dataset | Split | np.ndarray) -> tuple[Split, str]:
@@ -166,8 +160,13 @@ def _binarised(split: Split, seed: int) -> Split:
     return Split(255 * np.concatenate(parts or [np.empty(0, np.uint8)]).reshape(shape))
 
 
-def _joined(parts: Sequence[Tensor]) -> np.ndarray:
-    return np.concatenate([part.numpy() for part in parts])
+def _costs(found: list[Inferred]) -> dict[str, np.ndarray]:
+    """What each image costs, (N,) each."""
+    reconstruction, kl = (
+        np.concatenate([getattr(part, name).numpy() for part in found])
+        for name in ("reconstruction", "kl")
+    )
+    return {"loss": reconstruction + kl, "reconstruction": reconstruction, "kl": kl}
 
 
 def _errors(costs: dict[str, np.ndarray]) -> dict[str, float]:

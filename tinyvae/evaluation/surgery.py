@@ -10,7 +10,7 @@ import numpy as np
 from tinyvae.autograd import Tensor, no_grad
 from tinyvae.autograd.ops import namespace
 from tinyvae.backend import Array
-from tinyvae.distributions import Posterior, StandardNormal
+from tinyvae.distributions import Posterior
 from tinyvae.distributions.divergences import divergence
 from tinyvae.distributions.posteriors import Parameters
 from tinyvae.errors import OptionError
@@ -109,7 +109,7 @@ def surgery(model: VAE, parameters: Parameters, z: Tensor, kl: np.ndarray) -> Su
 
 def comes_apart(model: VAE) -> bool:
     """Whether the dimensions are independent under q(z | x) and under p(z)."""
-    return model.posterior.is_factorised and isinstance(model.prior, StandardNormal)
+    return model.posterior.is_factorised and model.prior.is_standard
 
 
 def _parts(told: np.ndarray, kl: np.ndarray, dimension_kl: np.ndarray | None = None) -> Surgery:
