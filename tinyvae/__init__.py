@@ -58,9 +58,10 @@ _HOMES = {
     "tinyvae.models.fitted": ("fit_prior",),
     "tinyvae.models.vae": ("VAE",),
     "tinyvae.training": ("fit",),
-    "tinyvae.evaluation.elbo": ("evaluate",),
+    "tinyvae.evaluation.report": ("evaluate",),
     "tinyvae.evaluation.likelihood": ("log_likelihood",),
     "tinyvae.latent": ("attribute_vector",),
+    "tinyvae.evaluation.quality": ("sample_quality",),
     "tinyvae.plots": ("graph",),
 }
 # fmt: on

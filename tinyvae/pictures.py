@@ -13,7 +13,7 @@ from tinyvae import plots
 from tinyvae.data import Dataset
 from tinyvae.data.dataset import Split
 from tinyvae.errors import DataError, OptionError
-from tinyvae.evaluation.elbo import evaluate
+from tinyvae.evaluation.elbo import elbo
 from tinyvae.latent import attribute_walk, between, decoded
 from tinyvae.latent import traversals as codes_of_traversals
 from tinyvae.latent.walks import KINDS, Smooth, smooth
@@ -167,7 +167,7 @@ def _side(most: int, model: VAE) -> int:
 
 def _most_used(model: VAE, dataset: Dataset) -> list[int]:
     """The two latent dimensions of the largest KL, in their order; the only one if K is 1."""
-    spread = evaluate(model, _first(dataset.test, SHOWN)).kl_per_dimension
+    spread = elbo(model, _first(dataset.test, SHOWN)).kl_per_dimension
     return sorted(np.argsort(spread)[::-1][:2].tolist())
 
 

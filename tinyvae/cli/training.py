@@ -177,7 +177,7 @@ def _train(
     for name, figure in pictures.every(model, dataset, history):
         plots.save(figure, run / f"{name}.png")
         names.append(f"{name}.png")
-    result = run.evaluate(model, dataset)
+    result = run.elbo(model, dataset)
     figures = console.nats(result.loss, result.reconstruction, result.kl)
     console.say(f"test images:  {figures} nats per image")
     console.say(f"Look at them: [bold]{escape(str(run.path))}[/] has {', '.join(names)}")
