@@ -414,6 +414,51 @@ def test_the_operations_of_a_step_leave_out_the_gradient_of_the_pixels(monkeypat
 
 
 @pytest.mark.slow
+def test_estimators_have_the_exact_variances_and_every_block_of_the_encoder(benchmark, tmp_path):
+    few = ("--toy-samples", "1000000", "--draws", "100", "--epochs", "5", "--batch", "8")
+    result = benchmark("estimators", *few, "--samples-an-image", "3")
+    exact = [row["exact"] for row in result["toy"]]
+    assert exact[:5] == [4, 87, 42, 38, 76]
+    assert [row["variance"] for row in result["toy"]] == pytest.approx(exact, rel=0.05)
+    assert all(abs(row["bias"]) < 4 * row["error"] for row in result["toy"])
+    blocks = [f"encoder.layers.{k}.{part}" for k in (0, 2) for part in ("weight", "bias")]
+    assert column(result, "block") == blocks * 11
+    against = {row["estimator"]: row["against"] for row in result["rows"]}
+    assert against["score"] > 10 * against["score, mean"] > 10 * against["score-loo"] > 5
+    assert against["elbo"] == against["iwae"] == 1 > against["dreg"]
+    assert all(row["kept"] == "yes" for row in result["floors"] if "bias" in row["floor"])
+    assert matplotlib.image.imread(tmp_path / "result.png").std() > 0.01
+
+
+def test_the_exact_variances_of_the_toy_are_those_of_the_normals_moments(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    import sympy as sp
+    from estimators import THETA, TOY
+
+    e, theta = sp.symbols("e theta", real=True)
+
+    def mean(of):  # E[e^k] is 1 3 5 ... (k - 1) for an even k
+        terms = sp.Poly(of, e).terms()
+        return sp.expand(sum(c * sp.factorial2(k - 1) for (k,), c in terms if k % 2 == 0))
+
+    def variance(of):
+        return sp.expand(mean(of**2) - mean(of) ** 2)
+
+    z = theta + e
+    assert variance(z**2 * e) == theta**4 + 14 * theta**2 + 15
+    cost = z.subs(theta, sp.Rational(THETA)) ** 2
+    means = mean(cost), mean(cost * e**2) / mean(e**2)
+    assert means == (5, 7)
+    ones = [2 * z.subs(theta, sp.Rational(THETA)), *((cost - b) * e for b in (0, *means))]
+    exact = [variance(of) for of in ones]
+    # of the covariance of two variables in S samples, from their fourth moment
+    fourth = mean((cost - mean(cost)) ** 2 * e**2)
+    square, spread = mean(cost * e) ** 2, variance(cost) * variance(e)
+    exact += [fourth - (square * (S - 2) - spread) / (S - 1) for S in (2, 8)]
+    assert [known for _, _, known in TOY.values()] == pytest.approx([float(x) for x in exact])
+
+
+@pytest.mark.slow
 def test_gradcheck_speed_times_every_checker(benchmark):
     result = benchmark("gradcheck_speed", "--cases", "16-8-2, batch 5", "--rounds", "1")
     checkers = ["tinyvae", *["torch_slow", "torch_fast"] * TORCH, *["jax"] * JAX]

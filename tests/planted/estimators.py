@@ -62,47 +62,158 @@ def own_bound(log_weights: tv.Tensor) -> tv.Tensor:
     return tv.importance_bound(log_weights.detach())[:, None] * 0.9 + 0 * log_weights.detach()
 
 
-def live(x: tv.Tensor) -> tv.Tensor:
-    """The score with its value, whose own gradient is another."""
-    return x
+def without_score(value: tv.Tensor, signal: tv.Tensor, log_q: tv.Tensor) -> tv.Tensor:
+    return value
+
+
+def against_it(value: tv.Tensor, signal: tv.Tensor, log_q: tv.Tensor) -> tv.Tensor:
+    """The score with the other sign."""
+    return value - signal.detach() * samples.only_gradient(log_q)
+
+
+def with_baseline(name: str, baseline: Any, function: Objective) -> Objective:
+    return where(scores, name, baseline, function)
 
 
 def mean_weight(log_weights: tv.Tensor) -> tv.Tensor:
     return log_weights.mean(axis=1)
 
 
-ELBO: list[tuple[str, str, Objective, Objective]] = [
-    ("codes that are held", "no gradient can pass", taking(importance, elbo_mc, through=tv.Tensor.detach), elbo_mc),
-    ("the path besides the score", "a sample not detached", taking(scores, score, through=None), score),
-    ("the score's sign", "a reward for a cost", where(scores, "score_function", lambda v, s, q: v - s.detach() * samples.only_gradient(q), score), score),
-    ("the score left out", "no gradient can pass", where(scores, "score_function", lambda v, s, q: v, score), score),
-    ("a baseline that has the own sample", "the mean of all", where(scores, "leave_one_out", own_mean, score_loo), score_loo),
-    ("the others' sum for their mean, of all", "a baseline with the own sample", where(scores, "leave_one_out", lambda c: own_mean(c) * c.shape[1], score_loo), score_loo),
-    ("the reconstruction alone for a cost", "a KL in closed form that is none", where(scores, "_cost", lambda s, beta: s.reconstruction.detach(), score_loo), score_loo),
-]  # fmt: skip
-BOUND: list[tuple[str, str, Objective, Objective]] = [
-    ("the weights' sign", "the IWAE weights' sign", with_bound(importance, lambda w: -tv.importance_bound(-w), iwae), iwae),
-    ("the mean of the logarithms", "a VAE of k samples", with_bound(importance, mean_weight, iwae), iwae),
-    ("log k left out", "log-sum-exp without log k", with_bound(importance, tv.logsumexp, iwae), iwae),
-    ("the parameters of q held", "sticking the landing of weights", taking(importance, iwae, hold_q=True), iwae),
-    ("codes that are held", "no gradient can pass", taking(importance, iwae, through=tv.Tensor.detach), iwae),
+Entry = tuple[str, str, Objective, Objective]
+"""What is wrong, where such an error has been seen, the wrong objective and the right one."""
+
+ELBO: list[Entry] = [
+    (
+        "codes that are held",
+        "no gradient can pass",
+        taking(importance, elbo_mc, through=tv.Tensor.detach),
+        elbo_mc,
+    ),
+    (
+        "the path besides the score",
+        "a sample not detached",
+        taking(scores, score, through=None),
+        score,
+    ),
+    (
+        "the score's sign",
+        "a reward for a cost",
+        where(scores, "score_function", against_it, score),
+        score,
+    ),
+    (
+        "the score left out",
+        "no gradient can pass",
+        where(scores, "score_function", without_score, score),
+        score,
+    ),
+    (
+        "a baseline that has the own sample",
+        "the mean of all",
+        with_baseline("leave_one_out", own_mean, score_loo),
+        score_loo,
+    ),
+    (
+        "the others' sum for their mean, of all",
+        "a baseline with the own sample",
+        with_baseline("leave_one_out", lambda c: own_mean(c) * c.shape[1], score_loo),
+        score_loo,
+    ),
+    (
+        "the reconstruction alone for a cost",
+        "a KL in closed form that is none",
+        where(scores, "_cost", lambda s, beta: s.reconstruction.detach(), score_loo),
+        score_loo,
+    ),
+]
+BOUND: list[Entry] = [
+    (
+        "the weights' sign",
+        "the IWAE weights' sign",
+        with_bound(importance, lambda w: -tv.importance_bound(-w), iwae),
+        iwae,
+    ),
+    (
+        "the mean of the logarithms",
+        "a VAE of k samples",
+        with_bound(importance, mean_weight, iwae),
+        iwae,
+    ),
+    (
+        "log k left out",
+        "log-sum-exp without log k",
+        with_bound(importance, tv.logsumexp, iwae),
+        iwae,
+    ),
+    (
+        "the parameters of q held",
+        "sticking the landing of weights",
+        taking(importance, iwae, hold_q=True),
+        iwae,
+    ),
+    (
+        "codes that are held",
+        "no gradient can pass",
+        taking(importance, iwae, through=tv.Tensor.detach),
+        iwae,
+    ),
     ("weights not squared", "a plain IWAE gradient", again(lambda v: 1 + 0 * v), dreg),
     ("weights to the third", "squared twice", again(lambda v: v * v), dreg),
     ("1 - v for v", "Tucker's other term", again(lambda v: 1 - v), dreg),
     ("q not held", "one detach too few", taking(importance, dreg, hold_q=False), dreg),
     ("weights of uniform size", "an average", again(lambda v: 0.5 + 0 * v), dreg),
-    ("the own sample in its baseline", "the bound itself", where(scores, "leave_one_out_bound", own_bound, vimco), vimco),
-    ("a signal of the other sign", "a reward for a cost", where(scores, "only_gradient", lambda q: -samples.only_gradient(q), vimco), vimco),
-    ("the weights' gradient left out", "REINFORCE of the bound", with_bound(scores, lambda w: tv.importance_bound(w.detach()), vimco), vimco),
-    ("the path besides the score", "a sample not detached", taking(scores, vimco, through=None), vimco),
-    ("the mean of the logarithms", "a VAE of k samples", with_bound(scores, mean_weight, vimco), vimco),
-]  # fmt: skip
-LANDING: list[tuple[str, str, Objective, Objective]] = [
+    (
+        "the own sample in its baseline",
+        "the bound itself",
+        with_baseline("leave_one_out_bound", own_bound, vimco),
+        vimco,
+    ),
+    (
+        "a signal of the other sign",
+        "a reward for a cost",
+        where(scores, "only_gradient", lambda q: -samples.only_gradient(q), vimco),
+        vimco,
+    ),
+    (
+        "the weights' gradient left out",
+        "REINFORCE of the bound",
+        with_bound(scores, lambda w: tv.importance_bound(w.detach()), vimco),
+        vimco,
+    ),
+    (
+        "the path besides the score",
+        "a sample not detached",
+        taking(scores, vimco, through=None),
+        vimco,
+    ),
+    (
+        "the mean of the logarithms",
+        "a VAE of k samples",
+        with_bound(scores, mean_weight, vimco),
+        vimco,
+    ),
+]
+LANDING: list[Entry] = [
     ("q not held at the landing", "one detach too few", taking(importance, stl, hold_q=False), stl),
-    ("q not held at the landing of many", "one detach too few", taking(importance, dreg, hold_q=False), dreg),
-    ("no baseline at all", "a score by itself", where(scores, "leave_one_out", lambda c: 0 * c.detach(), score_loo), score_loo),
-    ("the neighbour's cost alone", "one other for all", where(scores, "leave_one_out", lambda c: leave_one_out(c) * 1.001, score_loo), score_loo),
-]  # fmt: skip
+    (
+        "q not held at the landing of many",
+        "one detach too few",
+        taking(importance, dreg, hold_q=False),
+        dreg,
+    ),
+    (
+        "no baseline at all",
+        "a score by itself",
+        with_baseline("leave_one_out", lambda c: 0 * c.detach(), score_loo),
+        score_loo,
+    ),
+    (
+        "the neighbour's cost alone",
+        "one other for all",
+        with_baseline("leave_one_out", lambda c: leave_one_out(c) * 1.001, score_loo),
+        score_loo,
+    ),
+]
 
 ESTIMATORS: list[PlantedSystem] = [
     PlantedSystem(f"{right.__name__}: {name}", source, wrong, right, oracle)

@@ -42,8 +42,10 @@ class FactorVAE(VAE):
     Examples
     --------
     >>> print(FactorVAE((8, 8), latent=2).describe(10.0))
-    -log p(x | z) + KL + 9 TC (by a discriminator): the TC weighs beta = 10 in all
+    -log p(x | z) + KL + 9 TC, found by a discriminator
     """
+
+    is_per_image = False
 
     def __init__(
         self,
@@ -83,10 +85,7 @@ class FactorVAE(VAE):
 
     def describe(self, beta: float) -> str:
         """What is minimised with this ``beta``."""
-        return (
-            f"-log p(x | z) + KL + {beta - 1:g} TC (by a discriminator): the TC weighs "
-            f"beta = {beta:g} in all"
-        )
+        return f"-log p(x | z) + KL + {beta - 1:g} TC, found by a discriminator"
 
 
 def shuffled(z: Tensor) -> Tensor:

@@ -53,6 +53,9 @@ class VAE(Module):
     (3, 8, 8)
     """
 
+    is_per_image = True
+    """Whether `weigh` averages over images, so that several processes can share a batch."""
+
     def __init__(
         self,
         image_shape: tuple[int, ...],
@@ -80,6 +83,7 @@ class VAE(Module):
         self.decoder = MLP((latent, *reversed(hidden), outputs), noise, activation)
         self.likelihood, self.posterior = made_likelihood, made_posterior
         self.prior = prior_of(prior, latent, pixels, noise.stream("prior"))
+        self.prior.check(made_posterior)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -106,9 +110,8 @@ class VAE(Module):
         return weigh(found, beta)
 
     def describe(self, beta: float) -> str:
-        """What is minimised with this ``beta``; the normalised one is beta K / D."""
-        normalised = beta * self.latent / math.prod(self.image_shape)
-        return f"-log p(x | z) + {beta:g} KL: beta = {beta:g}, normalised beta = {normalised:.3g}"
+        """What `weigh` makes small with this ``beta``."""
+        return f"-log p(x | z) + {beta:g} KL"
 
     def begin(self, images: Any) -> None:
         """Told once, before the first step of a training, what is trained on."""
@@ -123,7 +126,7 @@ class VAE(Module):
         in [0, 1], of shape (N, *image_shape) or (N, D).
         """
         with no_grad():
-            parts = [self.encode(x) for x in self._chunks(images)]
+            parts = [self.encode(x) for x in self.chunks(images)]
             parts = [(self.posterior.mean(p), *p[1:]) for p in parts]
         return tuple(_joined([p.numpy() for p in column]) for column in zip(*parts, strict=True))
 
@@ -154,7 +157,8 @@ class VAE(Module):
         output = self.decode(Tensor.wrap(self.backend.asarray(z, self.dtype)))
         return self.likelihood.mean(output).numpy().reshape(-1, *self.image_shape)
 
-    def _chunks(self, images: Any) -> Iterator[Tensor]:
+    def chunks(self, images: Any) -> Iterator[Tensor]:
+        """Images as rows (B, D) of the model's dtype, on its backend, so many at once as fit."""
         pixels = math.prod(self.image_shape)
         if len(images) == 0 or images.shape[1:] not in (self.image_shape, (pixels,)):
             raise ShapeError(

@@ -77,8 +77,9 @@ def leave_one_out(costs: Tensor) -> Tensor:
     >>> leave_one_out(Tensor([[1.0, 2.0, 6.0]]))
     Tensor([[4.0, 3.5, 1.5]])
     """
+    others: int = costs.shape[1] - 1
     with no_grad():
-        return (costs.sum(axis=1, keepdims=True) - costs) / (costs.shape[1] - 1)
+        return (costs.sum(axis=1, keepdims=True) - costs) / others
 
 
 def leave_one_out_bound(log_weights: Tensor) -> Tensor:
