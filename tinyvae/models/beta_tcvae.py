@@ -32,7 +32,7 @@ class BetaTCVAE(VAE):
 
     Parameters
     ----------
-    *sizes, **parts
+    *parts, **named
         As for `VAE`.
 
     Raises
@@ -48,8 +48,8 @@ class BetaTCVAE(VAE):
 
     is_per_image = False
 
-    def __init__(self, *sizes: Any, **parts: Any) -> None:
-        super().__init__(*sizes, **parts)
+    def __init__(self, *parts: Any, **named: Any) -> None:
+        super().__init__(*parts, **named)
         if not self.posterior.is_factorised:
             raise OptionError(
                 "the total correlation is estimated from the densities of single latent "

@@ -34,7 +34,7 @@ class FactorVAE(VAE):
 
     Parameters
     ----------
-    image_shape, latent, hidden, activation, seed, **parts
+    image_shape, latent, hidden, activation, seed, *parts, **named
         As for `VAE`.
     discriminator : tuple of int
         Widths of its hidden layers, between which are leaky ReLUs.
@@ -54,10 +54,11 @@ class FactorVAE(VAE):
         hidden: tuple[int, ...] = (400,),
         activation: str = "relu",
         seed: int = 0,
+        *parts: Any,
         discriminator: tuple[int, ...] = (256, 256),
-        **parts: Any,
+        **named: Any,
     ) -> None:
-        super().__init__(image_shape, latent, hidden, activation, seed, **parts)
+        super().__init__(image_shape, latent, hidden, activation, seed, *parts, **named)
         noise = Noise(seed, "initialise", "discriminator")
         self.discriminator = MLP((latent, *discriminator, 1), noise, "leaky_relu")
         self._widths = tuple(discriminator)
