@@ -107,6 +107,25 @@ def test_likelihood_measures_the_same_as_torch(benchmark):
 
 
 @pytest.mark.slow
+def test_disentanglement_is_measured_in_every_way_and_goes_on_where_it_was(benchmark, tmp_path):
+    pytest.importorskip("sklearn")
+    runs = ["vae:1", "beta-tcvae:4", "factor-vae:4", "capacity-vae:1"]
+    sizes = ["--count", "320", "--size", "16", "--hidden", "8", "--latent", "3", "--epochs", "1"]
+    options = [*sizes, "--seeds", "0", "--cache", str(tmp_path / "cache"), "--runs"]
+    result = benchmark("disentanglement", *options, *runs)
+    assert column(result, "model") == [part.partition(":")[0] for part in runs]
+    for row in result["rows"]:
+        assert all(-0.01 < row[key] <= 1 for key in ("mig", "mig_means", "sap", "votes"))
+        assert row["reconstruction"] > row["kl"] > row["tc"] - 0.1
+    assert [len(row["mig_each"]) for row in result["factors"]] == [5] * 4
+    assert len(result["floors"]) == 2
+    names = ("result", "result-vae-1", "result-beta-tcvae-4")
+    assert all((tmp_path / f"{name}.png").stat().st_size > 1000 for name in names)
+    again = benchmark("disentanglement", *options, *runs[:2])  # trained for the same seconds
+    assert again["rows"] == result["rows"][:2]
+
+
+@pytest.mark.slow
 def test_step_checks_before_it_times(benchmark):
     cases = ("64-32-2, batch 32", "IWAE k 50, 784-200-200-50, batch 20")
     result = benchmark("step", "--cases", *cases, *SHORT)

@@ -92,14 +92,15 @@ def test_a_mistyped_option_is_answered_with_its_right_name(empty: Path, typo: st
 
 def test_without_a_terminal_the_output_is_plain_lines(no_pictures: Path):
     out = tinyvae("train", "--data", write_images(), *SMALL, "--epochs", "40").out
-    *about, folder = out.splitlines()[:4]
+    *about, folder = out.splitlines()[:5]
     assert about == [
         "A vae with 2 latent dimensions on the 24 training images of tiny.npz",
         "bernoulli likelihood, gaussian posterior, normal prior; KL in closed form",
+        "loss -log p(x | z) + 1 KL",
         "objective elbo, effective beta 1 (beta K / D = 0.125)",
     ]
     assert folder == "Seed 0, into runs/tiny"
-    *epochs, result, last = out.splitlines()[4:]
+    *epochs, result, last = out.splitlines()[5:]
     assert [line.split(":")[0] for line in epochs] == [
         f"epoch {epoch} of 40" for epoch in (1, *range(4, 41, 4))
     ]
