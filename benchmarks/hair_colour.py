@@ -44,7 +44,8 @@ def trained(faces: Any, chosen: argparse.Namespace) -> tuple[Any, float]:
     import tinyvae as tv
 
     with tv.use("numpy", kernels="numba" if find_spec("numba") else "numpy"):
-        model = tv.VAE(faces.image_shape, chosen.latent, chosen.hidden, seed=chosen.seed)
+        sizes = (faces.image_shape, chosen.latent, tuple(chosen.hidden))
+        model = tv.VAE(*sizes, seed=chosen.seed, likelihood=chosen.likelihood)
         settings = {name: getattr(chosen, name) for name in ("epochs", "batch", "beta", "seed")}
         train_s = seconds(lambda: tv.fit(model, faces.train, callbacks=[told], **settings))
     return model, train_s
@@ -154,7 +155,7 @@ def drawn(out: Any, names: list[str], real: Any, frames: Any, values: Any) -> No
             strips,
             rows=names * (len(strips) // 2),
             columns=[f"{value:.2f}" for value in values],
-            title="Hair colour, and nothing else: held-out faces drawn anew, and walked by the model",
+            title="Hair colour, and nothing else: faces drawn anew, and walked by the model",
         ),
         out.with_suffix(".png"),
     )
@@ -200,6 +201,7 @@ def options() -> argparse.ArgumentParser:
     made.add_argument("--epochs", type=int, default=20)
     made.add_argument("--batch", type=int, default=128)
     made.add_argument("--beta", type=float, default=1.0)
+    made.add_argument("--likelihood", default="bernoulli")
     made.add_argument("--degree", type=int, choices=DEGREES, default=3)
     made.add_argument("--reader-epochs", type=int, default=30)
     made.add_argument("--seed", type=int, default=0)

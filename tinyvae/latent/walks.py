@@ -18,8 +18,8 @@ TAIL = 0.05  # of the images lie beyond either end of an attribute walk
 
 
 def decoded(model: Any, codes: np.ndarray) -> np.ndarray:
-    """Codes (P, S, K) as frames, (P, S, *image_shape)."""
-    frames = model.generate(codes.reshape(-1, codes.shape[-1]))
+    """Codes (P, S, K) as frames, (P, S, *image_shape), cut off at 0 and 1."""
+    frames = model.generate(codes.reshape(-1, codes.shape[-1])).clip(0, 1)
     return np.asarray(frames.reshape(*codes.shape[:2], *frames.shape[1:]))
 
 
@@ -62,7 +62,8 @@ def between(
     if kind not in KINDS:
         raise OptionError(f"a walk is one of {', '.join(KINDS)}, not {kind!r}")
     if kind == "fade":
-        return fade(model.reconstruct(start), model.reconstruct(end), steps)
+        a, b = (model.reconstruct(images).clip(0, 1) for images in (start, end))
+        return fade(a, b, steps)
     a, b = (model.embed(images)[0] for images in (start, end))
     return decoded(model, PATHS[kind](a, b, steps))
 
