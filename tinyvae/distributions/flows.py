@@ -62,9 +62,9 @@ class Planar(Flow):
         us, ws, bs = (parameters[2 + k * self.maps :] for k in range(3))
         log_det: Tensor | float = 0.0
         for u, w, b in zip(us[: self.maps], ws[: self.maps], bs, strict=True):
-            u, reach = _inside(u, w)
+            along, reach = _inside(u, w)
             h = ops.tanh(_dot(w, z) + b)  # (B, 1)
-            z, log_det = z + u * h, log_det + ops.log(1 + (1 - h * h) * reach)
+            z, log_det = z + along * h, log_det + ops.log(1 + (1 - h * h) * reach)
         return z, log_det.reshape(-1)  # type: ignore[union-attr]
 
     def log_prob(self, parameters: Parameters, z: Tensor) -> Tensor:
@@ -122,10 +122,10 @@ class Masked(Module):
         return gate, hidden @ (self.shift * out) + self.shift_bias
 
     def _masks(self) -> tuple[Tensor, Tensor]:
-        xp, (latent, hidden) = self.inward.backend.xp, self.inward.shape
+        xp, dtype, (latent, hidden) = self.inward.backend.xp, self.inward.dtype, self.inward.shape
         sees, place = xp.arange(hidden) % latent, xp.arange(latent)
         into, out = place[:, None] < sees, sees[:, None] <= place
-        return Tensor.wrap(into.astype(self.dtype)), Tensor.wrap(out.astype(self.dtype))
+        return Tensor.wrap(into.astype(dtype)), Tensor.wrap(out.astype(dtype))
 
 
 class InverseAutoregressive(Flow):

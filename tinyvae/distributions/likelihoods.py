@@ -22,9 +22,16 @@ class Likelihood(Module):
     outputs : int
         How many numbers a pixel's distribution needs of the decoder, whose output is
         (B, outputs D).
+    kind : {"binary", "levels", "density"}
+        What it is the probability of: of black or white; of as many grey levels as `levels`; or,
+        as a density, of numbers, so that its logarithm may be positive.
+    levels : int
+        How many values a pixel has, 0 for a density.
     """
 
     outputs = 1
+    kind = "density"
+    levels = 0
 
     def __init__(self, pixels: int, noise: Noise) -> None:
         pass
@@ -45,6 +52,9 @@ class Likelihood(Module):
 class Bernoulli(Likelihood):
     """Black or white pixels, each white with a probability; the decoder gives its logit."""
 
+    kind = "binary"
+    levels = 2
+
     def cross_entropy(self, output: Tensor, x: Tensor) -> Tensor:
         return bernoulli_cross_entropy(output, x)
 
@@ -57,7 +67,7 @@ class Bernoulli(Likelihood):
 
 
 LIKELIHOODS: dict[str, Callable[..., Likelihood]] = {"bernoulli": Bernoulli}
-"""What ``VAE(likelihood=...)`` and ``--likelihood`` take."""
+"""What ``VAE(likelihood=...)`` and ``--likelihood`` take; other files add theirs."""
 
 
 def likelihood(asked: Any, pixels: int, noise: Noise) -> Likelihood:

@@ -8,10 +8,10 @@ from typing import Any, TypeAlias
 
 from tinyvae import backend as backends
 from tinyvae.autograd import Tensor
+from tinyvae.autograd.densities import mixture_log_likelihood
 from tinyvae.autograd.derivations import gaussian_log_likelihood
 from tinyvae.autograd.ops import sigmoid
 from tinyvae.backend import Array
-from tinyvae.distributions.mixtures import mixture_log_likelihood, sample_mixture
 from tinyvae.distributions.part import made, whole
 from tinyvae.distributions.posteriors import Gaussian, Parameters, Posterior
 from tinyvae.errors import OptionError
@@ -84,6 +84,25 @@ class Mixture(Prior):
     def sample(self, count: int, noise: Noise, encode: Encode) -> Array:
         parts = (self.logits, self.means, self.log_variances)
         return sample_mixture(noise, count, *(part.numpy() for part in parts))
+
+
+def sample_mixture(
+    noise: Noise, count: int, logits: Array, means: Array, log_variances: Array
+) -> Array:
+    """So many codes of a mixture with these weights, as their logits, on the host.
+
+    Parameters
+    ----------
+    logits : (M,) array
+    means, log_variances : (M, K) array
+    """
+    xp, dtype = noise.backend.xp, str(means.dtype)
+    ends = xp.cumsum(xp.exp(logits - logits.max()))
+    u = noise.uniform((count,), dtype) * ends[-1]
+    chosen = xp.sum(u[:, None] >= ends[:-1], axis=1)
+    sigma = xp.exp(log_variances[chosen] / 2)
+    drawn: Any = means[chosen] + sigma * noise.normal((count, means.shape[1]), dtype)
+    return drawn
 
 
 class Fitted(Mixture):
