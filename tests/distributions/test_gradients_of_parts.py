@@ -9,6 +9,7 @@ import pytest
 
 import tinyvae as tv
 from tinyvae.backend import Backend
+from tinyvae.distributions.flows import Masked
 from tinyvae.distributions.likelihoods import LIKELIHOODS
 from tinyvae.distributions.posteriors import POSTERIORS, drawn
 from tinyvae.distributions.priors import PRIORS
@@ -37,8 +38,9 @@ def small(**parts: Any) -> tv.VAE:
 
 @pytest.mark.parametrize("parts", CASES)
 def test_the_gradient_of_the_loss_is_right_for_every_parameter(
-    backend: Backend, parts: dict[str, str]
+    backend: Backend, parts: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(Masked, "WIDE", 2)
     made, x = small(**parts), tv.Tensor(RNG.random((2, 3)))
     noise = drawn(made.posterior, tv.Noise(1), (2,), "float64")
 
