@@ -20,7 +20,7 @@ NAMES = [
     "categorical:5", "discretised-logistic",
 ]  # fmt: skip
 DENSITIES = ["gaussian:0.2", "sigma", "gaussian-pixel", "laplace", "continuous-bernoulli"]
-LEVELS = ["bernoulli", "categorical:5", "discretised-logistic"]
+LEVELS = {"bernoulli": 2, "categorical:5": 5, "discretised-logistic": 256}
 IMAGES = RNG.integers(256, size=(40, 2, 2), dtype=np.uint8)
 ROWS = {  # decoder outputs for one pixel
     1: [[0.3], [-2.0], [4.0], [0.0], [1e-6], [-9.0]],
@@ -47,7 +47,8 @@ def grid(name: str) -> np.ndarray:
     """All that a pixel may be, finely."""
     part = made(name)
     if part.kind != "density":
-        return np.arange(part.levels) / (part.levels - 1)
+        count = LEVELS[name]
+        return np.arange(count) / (count - 1)
     low, high = (0, 1) if name == "continuous-bernoulli" else (-30, 30)
     edges = np.linspace(low, high, 300_001)
     return (edges[1:] + edges[:-1]) / 2

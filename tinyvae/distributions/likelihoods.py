@@ -23,15 +23,12 @@ class Likelihood(Module):
         How many numbers a pixel's distribution needs of the decoder, whose output is
         (B, outputs D).
     kind : {"binary", "levels", "density"}
-        What it is the probability of: of black or white; of as many grey levels as `levels`; or,
-        as a density, of numbers, so that its logarithm may be positive.
-    levels : int
-        How many values a pixel has, 0 for a density.
+        Of what -log p(x | z) is: a probability of black and white pixels, one of grey
+        levels, or a density of real numbers, which has no least value.
     """
 
     outputs = 1
     kind = "density"
-    levels = 0
 
     def __init__(self, pixels: int, noise: Noise) -> None:
         pass
@@ -53,7 +50,6 @@ class Bernoulli(Likelihood):
     """Black or white pixels, each white with a probability; the decoder gives its logit."""
 
     kind = "binary"
-    levels = 2
 
     def cross_entropy(self, output: Tensor, x: Tensor) -> Tensor:
         return bernoulli_cross_entropy(output, x)

@@ -4,6 +4,7 @@ from tinyvae.objectives.elbo import (
     Inferred,
     Terms,
     check_pixels,
+    elbo_analytic_terms,
     elbo_terms,
     free_kl,
     infer,
@@ -11,6 +12,14 @@ from tinyvae.objectives.elbo import (
     negative_elbo,
     weigh,
 )
+from tinyvae.objectives.importance import (
+    dreg_terms,
+    elbo_mc_terms,
+    iwae_stl_terms,
+    iwae_terms,
+    stl_terms,
+)
+from tinyvae.objectives.score import score_loo_terms, score_terms, vimco_terms
 from tinyvae.objectives.weights import log_weights
 
 __all__ = [
@@ -27,5 +36,16 @@ __all__ = [
     "weigh",
 ]
 
-OBJECTIVES = {"elbo": elbo_terms}
+OBJECTIVES = {
+    "elbo": elbo_terms,
+    "elbo-analytic": elbo_analytic_terms,
+    "elbo-mc": elbo_mc_terms,
+    "stl": stl_terms,
+    "iwae": iwae_terms,
+    "iwae-stl": iwae_stl_terms,
+    "dreg": dreg_terms,
+    "score": score_terms,
+    "score-loo": score_loo_terms,
+    "vimco": vimco_terms,
+}
 """Functions of a model, pixels, noise, beta and free bits: ``fit(objective=...)``."""

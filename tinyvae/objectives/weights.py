@@ -5,7 +5,8 @@ from __future__ import annotations
 from tinyvae.autograd import Tensor
 from tinyvae.backend import Array, perform
 from tinyvae.errors import ShapeError
-from tinyvae.objectives.elbo import EncoderDecoder, check_pixels, parts_of, repeated
+from tinyvae.objectives.elbo import EncoderDecoder, check_pixels
+from tinyvae.objectives.samples import take_samples
 
 
 def log_weights(model: EncoderDecoder, x: Tensor, noise: Array) -> Tensor:
@@ -47,10 +48,4 @@ def log_weights(model: EncoderDecoder, x: Tensor, noise: Array) -> Tensor:
         )
     if x.backend.host:
         perform(check_pixels, x.array)
-    posterior, prior, likelihood = parts_of(model)
-    samples = noise.shape[1]
-    repeated_x, *parameters = (repeated(rows, samples) for rows in (x, *model.encode(x)))
-    flat = noise.reshape(-1, noise.shape[2])
-    z, log_q = posterior.draw(tuple(parameters), flat)  # (B S, K), (B S,)
-    log_p = prior.log_prob(z, model.encode) - likelihood.cross_entropy(model.decode(z), repeated_x)
-    return (log_p - log_q).reshape(*noise.shape[:2])
+    return take_samples(model, x, noise).log_weights
