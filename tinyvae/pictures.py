@@ -87,7 +87,7 @@ def traversals(model: VAE, dataset: Dataset, rows: int = 12, steps: int = 11) ->
 
     The dimension of the largest KL comes first; beside each stands its KL in nats.
     """
-    spread = np.array(evaluate(model, _first(dataset.test, SHOWN)).kl_per_dimension)
+    spread = np.array(elbo(model, _first(dataset.test, SHOWN)).kl_per_dimension)
     chosen = np.argsort(-spread)[:rows]
     values = np.array([NormalDist().inv_cdf((k + 0.5) / steps) for k in range(steps)])
     code = model.embed(_first(dataset.test, 1).images)[0][0]

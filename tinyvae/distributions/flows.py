@@ -62,9 +62,9 @@ class Planar(Flow):
         us, ws, bs = (parameters[2 + k * self.maps :] for k in range(3))
         log_det: Tensor | float = 0.0
         for u, w, b in zip(us[: self.maps], ws[: self.maps], bs, strict=True):
-            along, reach = _inside(u, w)
+            inside, reach = _inside(u, w)
             h = ops.tanh(_dot(w, z) + b)  # (B, 1)
-            z, log_det = z + along * h, log_det + ops.log(1 + (1 - h * h) * reach)
+            z, log_det = z + inside * h, log_det + ops.log(1 + (1 - h * h) * reach)
         return z, log_det.reshape(-1)  # type: ignore[union-attr]
 
     def log_prob(self, parameters: Parameters, z: Tensor) -> Tensor:

@@ -94,7 +94,7 @@ def mixture_sample(
     D_c is the slope of F for log r_c. The gradient of a loss whose slope for z is g is
     -t dF/dp, where t (dF/dz) = g: from the last dimension to the first,
 
-        t_k = (g_k + sum_c S_c e_c / sigma_c) / f,    S_c = sum of t D_c over those after k,
+        t_k = (g_k + sum_c S_c e_c / sigma_c) / f,    S_c = sum of t D_c over dimensions after k,
 
         dL/dlogit_c = -(sum of t D_c over all dimensions),
         dL/dmean_c = t r_c n_c - S_c e_c / sigma_c,
