@@ -59,10 +59,10 @@ def _line(row: Row, name: str, folder: Path) -> list[str]:
     if ours:
         theirs = [(run, found) for run, found in theirs if run.length == ours[0][0].length]
     return [
-        f"{row.work} ({row.source})",
+        f"{row.work} ({row.source})" if name == next(iter(row.lines)) else "",
         line.what,
         line.published,
-        figures(ours),
+        figures(ours) or "not run yet",
         figures(theirs),
         _how(row, line, ours),
         ", ".join(str(run.seed) for run, _ in ours),
