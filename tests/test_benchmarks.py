@@ -86,6 +86,27 @@ def test_likelihood_measures_the_same_as_torch(benchmark):
 
 
 @pytest.mark.slow
+def test_hair_colour_tells_how_much_every_factor_moves(benchmark, tmp_path):
+    pytest.importorskip("sklearn")
+    pytest.importorskip("PIL")
+    sizes = ("--count", "1000", "--faces", "20", "--hidden", "16", "--latent", "4")
+    result = benchmark(
+        "hair_colour", *sizes, "--epochs", "1", "--reader-epochs", "1", "--degree", "1"
+    )
+    factors = column(result, "factor")
+    assert len(factors) == 10
+    moved = result["rows"][factors.index("hair_colour")]
+    for kind in ("each", "mean", "farthest", "floor", "rebuilt"):
+        assert moved[kind] == pytest.approx(1)
+    assert [row["degree"] for row in result["degrees"]] == [1, 2, 3]
+    worst = max(row["each"] for row in result["rows"] if row["factor"] != "hair_colour")
+    assert result["degrees"][0]["each"] == worst
+    assert all(row["floor"].partition(" ")[0] in factors for row in result["floors"])
+    for suffix in (".png", ".gif"):
+        assert (tmp_path / "result").with_suffix(suffix).stat().st_size > 1000
+
+
+@pytest.mark.slow
 def test_step_checks_before_it_times(benchmark):
     cases = ("64-32-2, batch 32", "IWAE k 50, 784-200-200-50, batch 20")
     result = benchmark("step", "--cases", *cases, *SHORT)

@@ -34,8 +34,12 @@ _HOMES = {
         "kl_standard_normal",
     ),
     "tinyvae.autograd.densities": (
+        "categorical_cross_entropy",
+        "cholesky_log_likelihood",
+        "cholesky_sample",
         "continuous_bernoulli_cross_entropy",
         "discretised_logistic_cross_entropy",
+        "kl_cholesky_standard_normal",
         "kl_laplace_standard_normal",
         "kl_logistic_standard_normal",
         "kl_uniform_standard_normal",
@@ -43,6 +47,7 @@ _HOMES = {
         "laplace_sample",
         "logistic_log_likelihood",
         "logistic_sample",
+        "mixture_log_likelihood",
         "uniform_log_likelihood",
         "uniform_sample",
     ),
@@ -56,6 +61,7 @@ _HOMES = {
     "tinyvae.evaluation.report": ("evaluate",),
     "tinyvae.evaluation.likelihood": ("log_likelihood",),
     "tinyvae.evaluation.quality": ("sample_quality",),
+    "tinyvae.latent": ("attribute_vector",),
     "tinyvae.plots": ("graph",),
 }
 # fmt: on
@@ -69,6 +75,7 @@ _ROOMS = (
     "distributions",
     "errors",
     "evaluation",
+    "latent",
     "models",
     "nn",
     "noise",

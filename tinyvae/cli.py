@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeGuard
 
 import typer
 from rich.markup import escape
@@ -23,9 +23,11 @@ from tinyvae.errors import OptionError, TinyvaeError
 from tinyvae.parallel.launch import is_launched, processes
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.figure import Figure
 
     from tinyvae.config import Config
+    from tinyvae.latent.walks import Smooth
     from tinyvae.parallel import Communicator
     from tinyvae.runs import Run
 
@@ -59,6 +61,10 @@ def _png(path: Path | None) -> Path | None:
     return path
 
 
+def _png_or_gif(path: Path | None) -> Path | None:
+    return path if path is not None and path.suffix.lower() == ".gif" else _png(path)
+
+
 def _op(name: str | None) -> str | None:
     if name is not None:
         from tinyvae.evaluation.proofs import unknown
@@ -78,6 +84,15 @@ RunFolder = Annotated[
 Out = Annotated[
     Path | None,
     typer.Option(callback=_png, help="The PNG file to write.", show_default="in the run's folder"),
+]
+
+Moving = Annotated[
+    Path | None,
+    typer.Option(
+        callback=_png_or_gif,
+        help="The file to write: a PNG, or a GIF, in which the walks move.",
+        show_default="a PNG in the run's folder",
+    ),
 ]
 
 
@@ -310,14 +325,58 @@ def interpolate(
     run: RunFolder = None,
     rows: Annotated[int, _count("How many walks.", high=100)] = 6,
     steps: Annotated[int, _count("Images in a walk.", low=2, high=100)] = 11,
-    out: Out = None,
+    path: Annotated[
+        str, typer.Option(help="linear, spherical, fade (of the pixels), or each, measured.")
+    ] = "linear",
+    out: Moving = None,
 ) -> None:
     """Walk in the latent space, from one test image to another."""
     from tinyvae import pictures
 
     opened = _open(run)
-    figure = pictures.interpolation(opened.model(), opened.config.dataset(), rows, steps)
-    _write(figure, out or opened / "interpolation.png")
+    model, dataset = opened.model(), opened.config.dataset()
+    if _moves(out):
+        _animate(pictures.walks(model, dataset, rows, steps, path), out)
+    else:
+        figure = pictures.interpolation(model, dataset, rows, steps, path)
+        _write(figure, out or opened / "interpolation.png")
+    if path == "each" and steps > 2:
+        _measure(pictures.smoothness_of_walks(model, dataset, rows, steps))
+
+
+@app.command()
+def traverse(
+    run: RunFolder = None,
+    rows: Annotated[int, _count("How many latent dimensions.")] = 12,
+    steps: Annotated[int, _count("Images in a row.", low=2, high=100)] = 11,
+    out: Out = None,
+) -> None:
+    """Walk along each latent dimension by itself, from a test image."""
+    from tinyvae import pictures
+
+    opened = _open(run)
+    figure = pictures.traversals(opened.model(), opened.config.dataset(), rows, steps)
+    _write(figure, out or opened / "traversals.png")
+
+
+@app.command()
+def walk(
+    attribute: Annotated[str, typer.Argument(help="A factor of the data, or a class.")],
+    run: RunFolder = None,
+    rows: Annotated[int, _count("How many test images.", high=100)] = 6,
+    steps: Annotated[int, _count("Images in a walk.", low=2, high=100)] = 9,
+    out: Moving = None,
+) -> None:
+    """Change one attribute of test images, and nothing else."""
+    from tinyvae import pictures
+
+    opened = _open(run)
+    model, dataset = opened.model(), opened.config.dataset()
+    figure, frames = pictures.attribute(model, dataset, attribute, rows, steps)
+    if _moves(out):
+        _animate(frames, out)
+    else:
+        _write(figure, out or opened / f"walk-{attribute}.png")
 
 
 @app.command()
@@ -444,6 +503,26 @@ def _write(figure: Figure, path: Path) -> None:
 
     plots.save(figure, path)
     console.say(f"wrote {escape(str(path))}")
+
+
+def _moves(out: Path | None) -> TypeGuard[Path]:
+    return out is not None and out.suffix.lower() == ".gif"
+
+
+def _animate(frames: np.ndarray, path: Path) -> None:
+    from tinyvae import plots
+
+    plots.animate(frames, path)
+    console.say(f"wrote {escape(str(path))}")
+
+
+def _measure(found: dict[str, Smooth]) -> None:
+    """The measures of walks, a row for each kind."""
+    columns = ("detour", "unevenness", "nearest image", "unlikeness")
+    table = console.table("path", *columns, title="Means over the walks")
+    for kind, measures in found.items():
+        table.add_row(kind, *(f"{value:.3f}" for value in measures))
+    console.console().print(table)
 
 
 def _fail(message: str) -> NoReturn:

@@ -106,6 +106,11 @@ class VAE(Module):
         """What is minimised: -ELBO, with the weight ``beta`` for the KL; a number, in nats."""
         return weigh(found, beta)
 
+    def describe(self, beta: float) -> str:
+        """What is minimised with this ``beta``; the normalised one is beta K / D."""
+        normalised = beta * self.latent / math.prod(self.image_shape)
+        return f"-log p(x | z) + {beta:g} KL: beta = {beta:g}, normalised beta = {normalised:.3g}"
+
     def begin(self, images: Any) -> None:
         """Told once, before the first step of a training, what is trained on."""
         self.prior.begin(images)
