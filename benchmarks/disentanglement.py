@@ -64,13 +64,12 @@ def trained(config: Row, folder: Path) -> tuple[Any, Row]:
 
 def made(config: Row) -> Any:
     """The model, not trained."""
-    from tinyvae.models import MODELS
+    from tinyvae.models import model_class
 
-    module, _, name = MODELS[config["model"]].rpartition(".")
     shape = (config["size"],) * 2 + (3,) * (config["data"] == "faces")
     extra = {"capacity": config["capacity"]} if config["model"] == "capacity-vae" else {}
     hidden, seed = tuple(config["hidden"]), config["seed"]
-    kind = getattr(import_module(module), name)
+    kind = model_class(config["model"])
     return kind(shape, config["latent"], hidden, seed=seed, **extra)
 
 
@@ -181,11 +180,14 @@ def floors(rows: list[Row]) -> list[Row]:
     """That the beta-TCVAE's gap is ahead of the plain VAE's, for each seed and beta."""
     plain = {row["seed"]: row for row in rows if row["model"] == "vae"}
     return [
-        floor(f"{key} of beta-tcvae {row['beta']:g} - vae, seed {row['seed']}", [ahead], 1)
+        floor(
+            f"{key} of beta-tcvae {row['beta']:g} - vae, seed {row['seed']}",
+            [row[key] - plain[row["seed"]][key]],
+            1,
+        )
         for row in rows
         if row["model"] == "beta-tcvae" and row["seed"] in plain
         for key in ("mig", "mig_means")
-        if (ahead := row[key] - plain[row["seed"]][key]) is not None
     ]
 
 

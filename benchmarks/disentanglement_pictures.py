@@ -10,6 +10,8 @@ import numpy as np
 from harness import Row
 
 from tinyvae import plots
+from tinyvae.latent import paths
+from tinyvae.latent.walks import decoded
 from tinyvae.plots.style import CLASSES, INK, house_style, roomy
 
 REACH, STEPS = 2.0, 9  # a walk goes from -2 to 2 standard deviations of the prior
@@ -54,10 +56,12 @@ def traversals(model: Any, images: Any, title: str) -> Any:
     The image is the one whose code lies nearest to the middle of the prior.
     """
     means, log_variances = model.embed(images.images)
+    kl = (means**2 + np.exp(log_variances) - log_variances - 1).mean(axis=0) / 2
+    order, ways = kl.argsort()[::-1], np.linspace(-REACH, REACH, STEPS)
     start = means[np.linalg.norm(means, axis=1).argmin()]
-    order = (means**2 + np.exp(log_variances) - log_variances).mean(axis=0).argsort()[::-1]
-    walks = np.broadcast_to(start, (len(order), STEPS, len(start))).copy()
-    for walk, k in zip(walks, order, strict=True):
-        walk[:, k] = np.linspace(-REACH, REACH, STEPS)
-    frames = model.generate(walks.reshape(-1, len(start)).astype(means.dtype))
-    return plots.interpolation(frames.reshape(*walks.shape[:2], *frames.shape[1:]), title=title)
+    frames = decoded(model, paths.traversals(start, ways)[order])
+    names = {
+        "rows": [f"$z_{{{k + 1}}}$: {kl[k]:.1f} nats" for k in order],
+        "columns": [f"{way:g}".replace("-", "−") for way in ways],
+    }
+    return plots.interpolation(frames, **names, title=title)

@@ -83,7 +83,7 @@ def smoothness_of_walks(
 
 
 def traversals(model: VAE, dataset: Dataset, rows: int = 12, steps: int = 11) -> Figure:
-    """Each latent dimension walked over quantiles of the prior, from the code of a test image.
+    """Each latent dimension walked over quantiles of the normal, from the code of a test image.
 
     The dimension of the largest KL comes first; beside each stands its KL in nats.
     """
@@ -104,7 +104,8 @@ def attribute(
 ) -> tuple[Figure, np.ndarray]:
     """Test images with one attribute changed, as a strip and as frames (P, S, ...)."""
     frames, values = attribute_walk(model, dataset, name, _first(dataset.test, rows), steps)
-    title = f"Test images walked along: {name.replace('_', ' ')}"
+    what = name.replace("_", " ") if dataset.factor_names else f"class {name}"
+    title = f"Test images walked along: {what}"
     return plots.interpolation(frames, columns=_signed(values), title=title), frames
 
 

@@ -313,6 +313,11 @@ class Trainer:
                 "free_bits takes the larger of two averages over the batch, which is no sum over "
                 "the shares of several processes: use free_bits=0, or one process"
             )
+        if not self.model.is_per_image:
+            raise OptionError(
+                f"the loss of {type(self.model).__name__} compares all codes of a batch, of which "
+                "each of several processes has a share: use one process"
+            )
         versions = {"the version of tinyvae": __version__, "that of NumPy": np.__version__}
         about = self._about
         images = {f"the {part} images": found for part, found in about["images"].items()}

@@ -15,7 +15,7 @@ from scipy.stats import multivariate_normal, norm
 import tinyvae as tv
 from tinyvae.autograd.derivations import gaussian_sample, kl_standard_normal
 from tinyvae.backend import Backend
-from tinyvae.distributions import Gaussian
+from tinyvae.distributions import Gaussian, StandardNormal
 from tinyvae.errors import OptionError
 from tinyvae.models.beta_tcvae import BetaTCVAE, aggregate, pairwise, total_correlation
 from tinyvae.objectives import Inferred, infer
@@ -61,10 +61,10 @@ def test_of_all_images_at_once_the_densities_are_those_of_the_mixture(backend: B
     np.testing.assert_allclose(product, np.log(marginals).sum(axis=1), rtol=1e-12)
 
 
-def test_before_a_training_has_begun_the_batch_is_all_there_is() -> None:
-    np.testing.assert_array_equal(
-        aggregated(MEAN, LOG_VARIANCE, Z), aggregated(MEAN, LOG_VARIANCE, Z, images=5)
-    )
+@pytest.mark.parametrize("images", [0, 3])
+def test_before_a_training_of_more_images_the_batch_is_all_there_is(images: int) -> None:
+    found, wanted = (aggregated(MEAN, LOG_VARIANCE, Z, n) for n in (images, 5))
+    np.testing.assert_array_equal(found, wanted)
 
 
 @pytest.mark.parametrize("size", [2, 3, 4])
@@ -162,6 +162,16 @@ def test_at_beta_1_it_is_trained_as_the_plain_vae_is(backend: Backend) -> None:
     one, other = (tv.fit(model, images, epochs=2, batch=8) for model in models)
     assert one[-1]["train_loss"] == pytest.approx(other[-1]["train_loss"], rel=1e-6)
     assert models[1].images == 24
+
+
+def test_the_prior_is_told_of_the_images_too() -> None:
+    class Told(StandardNormal):
+        def begin(self, images: Any) -> None:
+            self.images = images
+
+    model = BetaTCVAE((2, 2), hidden=(4,), prior=Told)
+    model.begin([1, 2, 3])
+    assert model.prior.images == [1, 2, 3]
 
 
 def test_training_brings_the_total_correlation_down_as_beta_presses() -> None:

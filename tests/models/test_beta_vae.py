@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import tinyvae as tv
 from tinyvae.errors import OptionError
-from tinyvae.models.beta_vae import BetaVAE, NormalisedBetaVAE
+from tinyvae.models.beta_vae import BetaVAE
 from tinyvae.models.capacity_vae import CapacityVAE
 from tinyvae.objectives import Inferred
 
@@ -22,21 +22,13 @@ def found(reconstruction: list[float], kl: list[float]) -> Inferred:
     return Inferred((z, z), z, tv.Tensor(np.array(reconstruction)), tv.Tensor(np.array(kl)))
 
 
-@given(st.floats(0, 100), st.integers(1, 9), st.integers(1, 5), st.integers(1, 6))
-def test_the_normalised_beta_is_beta_k_over_d(beta: float, k: int, high: int, wide: int) -> None:
-    one = NormalisedBetaVAE((high, wide), latent=k, hidden=())
-    other = BetaVAE((high, wide), latent=k, hidden=())
-    costs, weight = found([3.0, 5.0], [1.0, 2.0]), beta * high * wide / k
-    assert one.weigh(costs, beta).item() == pytest.approx(4 + weight * 1.5)
-    assert other.weigh(costs, weight).item() == pytest.approx(4 + weight * 1.5)
-    assert one.describe(beta) == other.describe(weight)
-
-
-def test_the_effective_beta_is_told_with_both_its_measures() -> None:
-    for model, beta in ((tv.VAE((32, 32), latent=10), 4), (BetaVAE((32, 32), latent=10), 4)):
-        assert model.describe(beta).endswith("4 KL: beta = 4, normalised beta = 0.0391")
-    colour = NormalisedBetaVAE((8, 8, 3), latent=6)
-    assert colour.describe(0.5).endswith("16 KL: beta = 16, normalised beta = 0.5")
+@given(st.floats(0, 100))
+def test_the_kl_weighs_beta_times_as_for_every_vae(beta: float) -> None:
+    for kind in (BetaVAE, tv.VAE):
+        model = kind((2, 3), hidden=())
+        loss = model.weigh(found([3.0, 5.0], [1.0, 2.0]), beta)
+        assert loss.item() == pytest.approx(4 + 1.5 * beta)
+        assert model.describe(beta) == f"-log p(x | z) + {beta:g} KL"
 
 
 @given(

@@ -32,7 +32,7 @@ class BetaTCVAE(VAE):
 
     Parameters
     ----------
-    *sizes, **parts
+    *parts, **named
         As for `VAE`.
 
     Raises
@@ -43,11 +43,13 @@ class BetaTCVAE(VAE):
     Examples
     --------
     >>> print(BetaTCVAE((8, 8), latent=2).describe(6.0))
-    -log p(x | z) + KL + 5 TC: the total correlation weighs beta = 6 in all
+    -log p(x | z) + KL + 5 TC, the TC so 6 times in all
     """
 
-    def __init__(self, *sizes: Any, **parts: Any) -> None:
-        super().__init__(*sizes, **parts)
+    is_per_image = False
+
+    def __init__(self, *parts: Any, **named: Any) -> None:
+        super().__init__(*parts, **named)
         if not self.posterior.is_factorised:
             raise OptionError(
                 "the total correlation is estimated from the densities of single latent "
@@ -68,10 +70,7 @@ class BetaTCVAE(VAE):
 
     def describe(self, beta: float) -> str:
         """What is minimised with this ``beta``."""
-        return (
-            f"-log p(x | z) + KL + {beta - 1:g} TC: the total correlation weighs beta = {beta:g} "
-            "in all"
-        )
+        return f"-log p(x | z) + KL + {beta - 1:g} TC, the TC so {beta:g} times in all"
 
 
 def total_correlation(posterior: Posterior, found: Inferred, images: int) -> Tensor:

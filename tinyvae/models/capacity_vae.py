@@ -25,7 +25,7 @@ class CapacityVAE(VAE):
 
     Parameters
     ----------
-    *sizes, **parts
+    *parts, **named
         As for `VAE`.
     capacity : float
         C at the end, in nats (25 in the paper, on sprites of 64x64 pixels).
@@ -45,11 +45,11 @@ class CapacityVAE(VAE):
     """
 
     def __init__(
-        self, *sizes: Any, capacity: float = 25.0, gamma: float = 100.0, **parts: Any
+        self, *parts: Any, capacity: float = 25.0, gamma: float = 100.0, **named: Any
     ) -> None:
         if not (capacity > 0 and gamma > 0):
             raise OptionError(f"capacity and gamma are numbers above 0, not {capacity} and {gamma}")
-        super().__init__(*sizes, **parts)
+        super().__init__(*parts, **named)
         self.capacity, self.gamma = capacity, gamma
 
     @property

@@ -34,7 +34,7 @@ class FactorVAE(VAE):
 
     Parameters
     ----------
-    image_shape, latent, hidden, activation, seed, **parts
+    image_shape, latent, hidden, activation, seed, *parts, **named
         As for `VAE`.
     discriminator : tuple of int
         Widths of its hidden layers, between which are leaky ReLUs.
@@ -42,8 +42,10 @@ class FactorVAE(VAE):
     Examples
     --------
     >>> print(FactorVAE((8, 8), latent=2).describe(10.0))
-    -log p(x | z) + KL + 9 TC (by a discriminator): the TC weighs beta = 10 in all
+    -log p(x | z) + KL + 9 TC, found by a discriminator
     """
+
+    is_per_image = False
 
     def __init__(
         self,
@@ -52,10 +54,11 @@ class FactorVAE(VAE):
         hidden: tuple[int, ...] = (400,),
         activation: str = "relu",
         seed: int = 0,
+        *parts: Any,
         discriminator: tuple[int, ...] = (256, 256),
-        **parts: Any,
+        **named: Any,
     ) -> None:
-        super().__init__(image_shape, latent, hidden, activation, seed, **parts)
+        super().__init__(image_shape, latent, hidden, activation, seed, *parts, **named)
         noise = Noise(seed, "initialise", "discriminator")
         self.discriminator = MLP((latent, *discriminator, 1), noise, "leaky_relu")
         self._widths = tuple(discriminator)
@@ -83,10 +86,7 @@ class FactorVAE(VAE):
 
     def describe(self, beta: float) -> str:
         """What is minimised with this ``beta``."""
-        return (
-            f"-log p(x | z) + KL + {beta - 1:g} TC (by a discriminator): the TC weighs "
-            f"beta = {beta:g} in all"
-        )
+        return f"-log p(x | z) + KL + {beta - 1:g} TC, found by a discriminator"
 
 
 def shuffled(z: Tensor) -> Tensor:

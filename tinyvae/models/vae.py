@@ -53,6 +53,9 @@ class VAE(Module):
     (3, 8, 8)
     """
 
+    is_per_image = True
+    """Whether `weigh` averages over images, so that several processes can share a batch."""
+
     def __init__(
         self,
         image_shape: tuple[int, ...],
@@ -107,9 +110,8 @@ class VAE(Module):
         return weigh(found, beta)
 
     def describe(self, beta: float) -> str:
-        """What is minimised with this ``beta``; the normalised one is beta K / D."""
-        normalised = beta * self.latent / math.prod(self.image_shape)
-        return f"-log p(x | z) + {beta:g} KL: beta = {beta:g}, normalised beta = {normalised:.3g}"
+        """What `weigh` makes small with this ``beta``."""
+        return f"-log p(x | z) + {beta:g} KL"
 
     def begin(self, images: Any) -> None:
         """Told once, before the first step of a training, what is trained on."""
