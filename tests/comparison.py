@@ -71,6 +71,7 @@ TABLE: dict[str, list[On]] = {
     **dict.fromkeys(("kl_standard_normal", "kl_laplace_standard_normal"), OF_TWO),
     **dict.fromkeys(("kl_logistic_standard_normal", "kl_uniform_standard_normal"), OF_TWO),
     "kl_gaussian": [on(*(shape,) * 4) for shape in (MATRIX, CUBE, (4,))],
+    "importance_bound": [on(CUBE), on((5,)), on((4, 1))],
     "gaussian_log_likelihood": OF_SCALES,
     **dict.fromkeys(("laplace_log_likelihood", "logistic_log_likelihood"), OF_SCALES),
     "discretised_logistic_cross_entropy": [

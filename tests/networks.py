@@ -13,6 +13,7 @@ import tinyvae as tv
 from tinyvae.autograd import OPS
 from tinyvae.nn import ACTIVATIONS, Module
 from tinyvae.objectives import Terms, negative_elbo
+from tinyvae.objectives.elbo import PLAIN
 
 M = TypeVar("M", bound=Module)
 seeds = st.integers(0, 2**32 - 1)
@@ -83,3 +84,9 @@ steps = st.builds(
     seed=seeds,
 )
 FULL_SIZE = Step((28, 28), 20, (400,), "relu", 64, 1.0, 0.0, seed=0)
+
+
+def log_ratio(z: tv.Tensor, mean: tv.Tensor, log_variance: tv.Tensor) -> tv.Tensor:
+    """log p(z) - log q(z | x) of the plain VAE's prior and posterior, (B,)."""
+    log_prior = PLAIN.prior.log_prob(z, lambda x: (x,))
+    return log_prior - tv.gaussian_log_likelihood(z, mean, log_variance)

@@ -99,6 +99,7 @@ FUNCTIONS: dict[str, Function] = {
     "gaussian_sample": lambda m, s, noise: m + jnp.exp(s / 2) * noise,
     "kl_standard_normal": kl,
     "kl_gaussian": kl,
+    "importance_bound": lambda w: jax.nn.logsumexp(w, -1) - jnp.log(w.shape[-1]),
     "gaussian_log_likelihood": log_likelihood,
     "laplace_log_likelihood": lambda x, m, s: jnp.sum(stats.laplace.logpdf(x, m, jnp.exp(s)), -1),
     "laplace_sample": lambda m, s, u: (

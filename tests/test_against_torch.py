@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -137,6 +138,7 @@ FUNCTIONS: dict[str, Function] = {
     "gaussian_sample": lambda m, s, noise: m + torch.exp(s / 2) * noise,
     "kl_standard_normal": kl_standard,
     "kl_gaussian": kl,
+    "importance_bound": lambda w: torch.logsumexp(w, -1) - math.log(w.shape[-1]),
     "gaussian_log_likelihood": lambda x, m, s: gaussian(m, s).log_prob(x).sum(-1),
     "laplace_log_likelihood": lambda x, m, s: laplace(m, s).log_prob(x).sum(-1),
     "laplace_sample": lambda m, s, u: laplace(m, s).icdf(u),

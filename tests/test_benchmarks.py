@@ -72,6 +72,60 @@ SHORT = ("--rounds", "2", "--lasting", "0.01", "--contestants", *STEPS)  # to co
 
 
 @pytest.mark.slow
+def test_hair_colour_tells_how_much_every_factor_moves(benchmark, tmp_path):
+    pytest.importorskip("sklearn")
+    pytest.importorskip("PIL")
+    sizes = ("--count", "1000", "--faces", "20", "--hidden", "16", "--latent", "4")
+    result = benchmark(
+        "hair_colour", *sizes, "--epochs", "1", "--reader-epochs", "1", "--degree", "1"
+    )
+    factors = column(result, "factor")
+    assert len(factors) == 10
+    moved = result["rows"][factors.index("hair_colour")]
+    for kind in ("each", "mean", "farthest", "floor", "rebuilt"):
+        assert moved[kind] == pytest.approx(1)
+    assert [row["degree"] for row in result["degrees"]] == [1, 2, 3]
+    worst = max(row["each"] for row in result["rows"] if row["factor"] != "hair_colour")
+    assert result["degrees"][0]["each"] == worst
+    assert all(row["floor"].partition(" ")[0] in factors for row in result["floors"])
+    for suffix in (".png", ".gif"):
+        assert (tmp_path / "result").with_suffix(suffix).stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_likelihood_measures_the_same_as_torch(benchmark):
+    pytest.importorskip("sklearn")
+    sizes = ("--images", "30", "--compared", "20", "--samples", "50", "--rounds", "1")
+    result = benchmark("likelihood", "--data", "digits", *sizes)
+    whole, *compared = result["rows"]
+    assert (whole["contestant"], whole["images"]) == ("tinyvae", 30)
+    assert [row["contestant"] for row in compared] == ["tinyvae", "torch"] * TORCH
+    assert all(row["s"] > 0 and row["peak_mb"] > 10 for row in result["rows"])
+    if TORCH:
+        ours, theirs = compared
+        assert abs(ours["log_p"] - theirs["log_p"]) < 5 * (ours["error"] + theirs["error"])
+
+
+@pytest.mark.slow
+def test_disentanglement_is_measured_in_every_way_and_goes_on_where_it_was(benchmark, tmp_path):
+    pytest.importorskip("sklearn")
+    runs = ["vae:1", "beta-tcvae:4", "factor-vae:4", "capacity-vae:1"]
+    sizes = ["--count", "320", "--size", "16", "--hidden", "8", "--latent", "3", "--epochs", "1"]
+    options = [*sizes, "--seeds", "0", "--cache", str(tmp_path / "cache"), "--runs"]
+    result = benchmark("disentanglement", *options, *runs)
+    assert column(result, "model") == [part.partition(":")[0] for part in runs]
+    for row in result["rows"]:
+        assert all(-0.01 < row[key] <= 1 for key in ("mig", "mig_means", "sap", "votes"))
+        assert row["reconstruction"] > row["kl"] > row["tc"] - 0.1
+    assert [len(row["mig_each"]) for row in result["factors"]] == [5] * 4
+    assert len(result["floors"]) == 2
+    names = ("result", "result-vae-1", "result-beta-tcvae-4")
+    assert all((tmp_path / f"{name}.png").stat().st_size > 1000 for name in names)
+    again = benchmark("disentanglement", *options, *runs[:2])  # trained for the same seconds
+    assert again["rows"] == result["rows"][:2]
+
+
+@pytest.mark.slow
 def test_step_checks_before_it_times(benchmark):
     cases = ("64-32-2, batch 32", "IWAE k 50, 784-200-200-50, batch 20")
     result = benchmark("step", "--cases", *cases, *SHORT)
@@ -411,6 +465,51 @@ def test_the_operations_of_a_step_leave_out_the_gradient_of_the_pixels(monkeypat
 
     layers = [5 * 9 * 7, 5 * 7 * 4, 15 * 2 * 7, 15 * 7 * 9]
     assert Case(9, (7,), latent=2, batch=5, k=3).operations == 2 * (3 * sum(layers) - layers[0])
+
+
+@pytest.mark.slow
+def test_estimators_have_the_exact_variances_and_every_block_of_the_encoder(benchmark, tmp_path):
+    few = ("--toy-samples", "1000000", "--draws", "100", "--epochs", "5", "--batch", "8")
+    result = benchmark("estimators", *few, "--samples-an-image", "3")
+    exact = [row["exact"] for row in result["toy"]]
+    assert exact[:5] == [4, 87, 42, 38, 76]
+    assert [row["variance"] for row in result["toy"]] == pytest.approx(exact, rel=0.05)
+    assert all(abs(row["bias"]) < 4 * row["error"] for row in result["toy"])
+    blocks = [f"encoder.layers.{k}.{part}" for k in (0, 2) for part in ("weight", "bias")]
+    assert column(result, "block") == blocks * 11
+    against = {row["estimator"]: row["against"] for row in result["rows"]}
+    assert against["score"] > 10 * against["score, mean"] > 10 * against["score-loo"] > 5
+    assert against["elbo"] == against["iwae"] == 1 > against["dreg"]
+    assert all(row["kept"] == "yes" for row in result["floors"] if "bias" in row["floor"])
+    assert matplotlib.image.imread(tmp_path / "result.png").std() > 0.01
+
+
+def test_the_exact_variances_of_the_toy_are_those_of_the_normals_moments(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    import sympy as sp
+    from estimators import THETA, TOY
+
+    e, theta = sp.symbols("e theta", real=True)
+
+    def mean(of):  # E[e^k] is 1 3 5 ... (k - 1) for an even k
+        terms = sp.Poly(of, e).terms()
+        return sp.expand(sum(c * sp.factorial2(k - 1) for (k,), c in terms if k % 2 == 0))
+
+    def variance(of):
+        return sp.expand(mean(of**2) - mean(of) ** 2)
+
+    z = theta + e
+    assert variance(z**2 * e) == theta**4 + 14 * theta**2 + 15
+    cost = z.subs(theta, sp.Rational(THETA)) ** 2
+    means = mean(cost), mean(cost * e**2) / mean(e**2)
+    assert means == (5, 7)
+    ones = [2 * z.subs(theta, sp.Rational(THETA)), *((cost - b) * e for b in (0, *means))]
+    exact = [variance(of) for of in ones]
+    # of the covariance of two variables in S samples, from their fourth moment
+    fourth = mean((cost - mean(cost)) ** 2 * e**2)
+    square, spread = mean(cost * e) ** 2, variance(cost) * variance(e)
+    exact += [fourth - (square * (S - 2) - spread) / (S - 1) for S in (2, 8)]
+    assert [known for _, _, known in TOY.values()] == pytest.approx([float(x) for x in exact])
 
 
 @pytest.mark.slow

@@ -223,7 +223,7 @@ def test_the_history_is_a_table_with_a_column_for_every_latent_dimension(tmp_pat
     with (tmp_path / "history.csv").open(newline="") as text:
         rows = list(csv.DictReader(text))
     assert ",".join(rows[0]) == (
-        "epoch,beta,train_loss,train_bce,train_kl,valid_loss,valid_bce,valid_kl,"
+        "epoch,beta,train_loss,train_reconstruction,train_kl,valid_loss,valid_reconstruction,valid_kl,"
         "active_units,kl_0,kl_1"
     )
     for row, logged in zip(rows, history, strict=True):

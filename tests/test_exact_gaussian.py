@@ -14,12 +14,12 @@ from exact_models import LinearGaussian, gauss_hermite, kl_to_full
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from networks import log_ratio
 from scipy.stats import multivariate_normal
 
 import tinyvae as tv
 from tinyvae.backend import Backend
 from tinyvae.evaluation.likelihood import log_mean
-from tinyvae.objectives import log_ratio
 
 LINEAR = LinearGaussian.random()
 X = LINEAR.sample(4)

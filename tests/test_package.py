@@ -115,7 +115,9 @@ def test_the_lines_of_python_in_the_readme_run_and_print_nats(
     pytest.importorskip("sklearn")
     monkeypatch.chdir(tmp_path)
     exec(BLOCKS[0].replace("epochs=30", "epochs=2"), {})
-    assert re.fullmatch(r"-ELBO \d\d\.\d = BCE \d\d\.\d \+ KL \d\.\d\n", capsys.readouterr().out)
+    assert re.fullmatch(
+        r"-ELBO \d\d\.\d = reconstruction \d\d\.\d \+ KL \d\.\d\n", capsys.readouterr().out
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["samples.png"]
 
 

@@ -119,7 +119,7 @@ def test_fit_logs_what_it_logs_on_numpy(backend: Backend) -> None:
 
     assert len(IMAGES) == STEPS * BATCH / 10
     for here, there in zip(rows(), on_numpy(rows), strict=True):
-        for name in ("train_loss", "train_bce", "train_kl", "valid_loss"):
+        for name in ("train_loss", "train_reconstruction", "train_kl", "valid_loss"):
             assert here[name] == pytest.approx(there[name], abs=1e-3)
 
 

@@ -43,6 +43,20 @@ def test_the_lesson_on_checking_finds_each_slip_and_shows_what_it_cannot_see(tmp
     assert "pass: True; the variance asked for is 0.25, drawn 0.06" in last
 
 
+@pytest.mark.slow
+def test_the_lesson_on_sampling_has_the_exact_variances_and_what_they_do_to_a_vae(tmp_path):
+    out = run("sampling_and_gradients", tmp_path)
+    told = [line.split() for line in out.splitlines() if "variance" in line]
+    assert [float(line[-3].rstrip(",")) for line in told] == pytest.approx([4] * 4, abs=0.05)
+    assert [float(line[-1]) for line in told] == pytest.approx([87, 42, 38, 4], rel=0.02)
+    path, score, leave_one_out = (
+        float(re.search(rf"^   {name} +-ELBO ([\d.]+)", out, re.MULTILINE)[1])
+        for name in ("elbo", "score", "score-loo")
+    )
+    assert path < score - 1
+    assert leave_one_out < path + 0.5
+
+
 def test_every_lesson_is_tested():
     tested = Path(__file__).read_text("utf-8")
     assert all(f'"{path.stem}"' in tested for path in LESSONS.glob("*.py"))

@@ -66,10 +66,10 @@ class Display:
 
 
 def _row(row: dict[str, Any]) -> str:
-    train = nats(row["train_loss"], row["train_bce"], row["train_kl"])
+    train = nats(row["train_loss"], row["train_reconstruction"], row["train_kl"])
     return train + (f", validation {row['valid_loss']:.2f}" if "valid_loss" in row else "")
 
 
-def nats(loss: float, cross_entropy: float, kl: float) -> str:
+def nats(loss: float, reconstruction: float, kl: float) -> str:
     """The negative ELBO and its two parts, in nats."""
-    return f"-ELBO {loss:.2f} = BCE {cross_entropy:.2f} + KL {kl:.2f}"
+    return f"-ELBO {loss:.2f} = reconstruction {reconstruction:.2f} + KL {kl:.2f}"

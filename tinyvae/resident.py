@@ -78,9 +78,9 @@ def take_batch(
     return pixels, noise[places], constants[turn].reshape(-1)
 
 
-def tally(cross_entropy: Array, kl: Array, sums: Array, turn: Array) -> None:
+def tally(reconstruction: Array, kl: Array, sums: Array, turn: Array) -> None:
     """Add the sums of both, each (B,), to ``sums``, (2,) in float64, and 1 to ``turn``."""
-    for k, terms in enumerate((cross_entropy, kl)):
+    for k, terms in enumerate((reconstruction, kl)):
         sums[k] += terms.sum().astype(sums.dtype)
     turn += 1
 
@@ -96,21 +96,23 @@ class Resident:
         It says which device and which dtype.
     loss : callable
         See ``Loss``.
-    batch, latent : int
-        B and K.
+    batch, width : int
+        B, and K, the numbers that are drawn for an image.
     clip : float
         As for `tinyvae.fit`.
     dynamic : bool
         Whether pixels are drawn black or white in each step.
     generator : callable, optional
         Of an epoch the device's own stream of random numbers, where the noise is not the host's.
+    kind : {"normal", "uniform"}
+        From what that noise is drawn.
 
     Attributes
     ----------
     is_recorded : bool
         Whether steps are repeated; not where the loss cannot be, or gave other numbers.
     desk : namespace
-        The arrays; among them ``sums``, (2,), of the cross-entropies and the KLs so far, and
+        The arrays; among them ``sums``, (2,), of the reconstructions and the KLs so far, and
         ``differing``, (1,), above 0 if a step that was repeated has become another one.
     """
 
@@ -120,23 +122,24 @@ class Resident:
         optimiser: Adam,
         loss: Loss,
         batch: int,
-        latent: int,
+        width: int,
         clip: float = 0.0,
         dynamic: bool = False,
         generator: Callable[[int], Any] | None = None,
+        kind: str = "normal",
     ) -> None:
-        self.generator = generator
+        self.generator, self.kind = generator, kind
         self.optimiser, self.loss, self.batch, self.clip = optimiser, loss, batch, clip
         self.backend, self.last = optimiser.backend, -(-len(split) // batch)
         values, stored = optimiser.flat.values, split.images.dtype
-        row = 8 + latent * values.itemsize + dynamic * split.pixels * stored.itemsize
+        row = 8 + width * values.itemsize + dynamic * split.pixels * stored.itemsize
         self.steps = max(1, min(STEPS, self.last, BYTES // (row * batch)))
         xp, rows = self.backend.xp, self.steps * batch
         self.desk = SimpleNamespace(
             images=_moved(split, self.backend),
             order=xp.zeros(rows, dtype="int64"),
             draws=xp.zeros((rows, split.pixels), dtype=stored) if dynamic else None,
-            noise=xp.zeros((rows, latent), dtype=values.dtype),
+            noise=xp.zeros((rows, width), dtype=values.dtype),
             constants=xp.zeros((self.steps, len(optimiser.constants(1))), dtype=values.dtype),
             turn=xp.zeros(1, dtype="int64"),
             beta=xp.zeros((), dtype=values.dtype),
@@ -179,7 +182,8 @@ class Resident:
     def _draw(self, drawing: Any) -> None:
         """Noise for all steps of a block, on the device."""
         desk = self.desk
-        desk.noise[...] = drawing.standard_normal(desk.noise.shape, dtype=desk.noise.dtype)
+        draw = drawing.standard_normal if self.kind == "normal" else drawing.random
+        desk.noise[...] = draw(desk.noise.shape, dtype=desk.noise.dtype)
         if desk.draws is None:
             return
         shape, dtype = desk.draws.shape, desk.draws.dtype
@@ -297,7 +301,7 @@ class Resident:
         if self.clip:
             clip_global_norm(self.optimiser, self.clip)
         self.optimiser.move(constants)
-        kernel("tally", tally)(terms.cross_entropy.array, terms.kl.array, desk.sums, desk.turn)
+        kernel("tally", tally)(terms.reconstruction.array, terms.kl.array, desk.sums, desk.turn)
 
 
 def _moved(split: Split, backend: backends.Backend) -> Array:

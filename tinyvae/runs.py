@@ -23,8 +23,11 @@ from tinyvae.checkpoint import (
 )
 from tinyvae.config import Config, parse, parse_image_shape
 from tinyvae.data import Dataset
+from tinyvae.distributions.priors import Fitted
 from tinyvae.errors import OptionError, RunError
-from tinyvae.evaluation.elbo import Evaluation, evaluate
+from tinyvae.evaluation.elbo import Elbo, elbo
+from tinyvae.evaluation.report import Evaluation, evaluate
+from tinyvae.models.fitted import fit_prior
 from tinyvae.models.vae import VAE
 from tinyvae.parallel import Alone, Communicator
 from tinyvae.training import Progress, Row, Trainer
@@ -72,8 +75,11 @@ class Run:
         config = group.once(config.settled)
         with backends.use(config.backend, config.kernels, config.precision):
             model, history = self._trained(config, dataset, resume, callbacks, group)
-        if group.rank:
-            return history
+            if group.rank:
+                return history
+            if isinstance(model.prior, Fitted):
+                images, count = dataset.train.images, len(model.prior.logits)
+                model.prior = fit_prior(model, images, count, config.seed)
         save_tensors(self / "weights.safetensors", model.state_dict())
         save_history(self / "history.csv", history)
         return history
@@ -81,9 +87,11 @@ class Run:
     def _trained(
         self, config: Config, dataset: Dataset, resume: bool, callbacks: Any, group: Communicator
     ) -> tuple[VAE, list[Row]]:
-        model, checkpoint = config.model(dataset.image_shape), self / "checkpoint.safetensors"
+        model, checkpoint = config.new_model(dataset.image_shape), self / "checkpoint.safetensors"
         parts = (dataset.train, dataset.valid)
-        trainer = Trainer(model, *parts, config.settings, callbacks, checkpoint, group)
+        trainer = Trainer(
+            model, *parts, config.settings(dataset.image_shape), callbacks, checkpoint, group
+        )
         if resume and group.once(lambda: self.has_state):
             trainer.resume()
         with contextlib.nullcontext() if group.rank else self._begun(config, dataset):
@@ -170,9 +178,11 @@ class Run:
                 f"holds at most {held:,}: one of them was altered; train again"
             )
         with backends.use("numpy"):
-            model = config.model(shape)
+            model = config.new_model(shape)
         expected = {name: (p.shape, p.dtype) for name, p in model.named_parameters()}
         model.load_state_dict(load_tensors(weights, expected)[0])
+        if isinstance(model.prior, Fitted):
+            model.prior.is_standard = False
         return model
 
     def _read(self) -> tuple[Config, tuple[int, ...]]:
@@ -194,10 +204,18 @@ class Run:
         except OptionError as error:
             raise RunError(f"{path} was altered: {error}; mend it, or train again") from error
 
-    def evaluate(self, model: VAE, dataset: Dataset) -> Evaluation:
+    def elbo(self, model: VAE, dataset: Dataset) -> Elbo:
         """The negative ELBO on the test images, with the run's seed."""
         config = self.config
-        return evaluate(model, dataset.test, config.seed, config.binarise == "dynamic")
+        return elbo(model, dataset.test, config.seed, config.binarise == "dynamic")
+
+    def evaluate(
+        self, model: VAE, dataset: Dataset, samples: int = 0, quality: bool = False
+    ) -> Evaluation:
+        """All that `tinyvae.evaluate` measures on the test images, with the run's seed."""
+        config = self.config
+        dynamic = config.binarise == "dynamic"
+        return evaluate(model, dataset, config.seed, dynamic, samples, quality)
 
 
 def _some(names: list[str]) -> str:

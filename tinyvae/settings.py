@@ -9,6 +9,7 @@ from typing import Any, TypeAlias, get_type_hints
 
 from tinyvae.data.dataset import BINARISE, Binarise
 from tinyvae.errors import OptionError
+from tinyvae.objectives import OBJECTIVES
 
 NOISE = ("host", "device")
 SCHEDULES = ("constant", "threefold")
@@ -33,12 +34,14 @@ class Settings:
     seed: int = 0
     noise: str = "host"
     schedule: str = "constant"
+    objective: str = "elbo"
+    samples: int = 1
 
     def __post_init__(self) -> None:
         for name, kind in get_type_hints(Settings).items():
             if kind in (int, float):
                 object.__setattr__(self, name, _number(name, kind, getattr(self, name)))
-        for name in ("epochs", "batch"):
+        for name in ("epochs", "batch", "samples"):
             if not 1 <= getattr(self, name) <= MOST:
                 raise OptionError(f"{name} is a number from 1 up, not {getattr(self, name)}")
         for name in ("beta", "warm_up", "free_bits", "patience", "clip", "seed"):
@@ -48,6 +51,8 @@ class Settings:
             raise OptionError(f"binarise is one of {BINARISE}, not {self.binarise!r}")
         if self.noise not in NOISE:
             raise OptionError(f"noise is drawn on one of {NOISE}, not on {self.noise!r}")
+        if self.objective not in OBJECTIVES:
+            raise OptionError(f"objective is one of {tuple(OBJECTIVES)}, not {self.objective!r}")
         if self.schedule not in SCHEDULES:
             raise OptionError(f"schedule is one of {SCHEDULES}, not {self.schedule!r}")
 

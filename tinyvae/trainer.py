@@ -24,10 +24,10 @@ from tinyvae.capacity import enough_memory
 from tinyvae.data.batches import batches, feeds
 from tinyvae.data.dataset import Split
 from tinyvae.errors import DataError, GraphError, NonFiniteError, OptionError, ShapeError
-from tinyvae.evaluation.elbo import evaluate
+from tinyvae.evaluation.elbo import elbo
 from tinyvae.models.vae import VAE
 from tinyvae.noise import Noise
-from tinyvae.objectives import Terms, elbo_terms
+from tinyvae.objectives import OBJECTIVES, Terms
 from tinyvae.optim import Schedule, clip_global_norm, threefold
 from tinyvae.parallel import Alone, Communicator
 from tinyvae.resident import Resident, tally
@@ -63,6 +63,7 @@ class Trainer:
         self.callbacks = callbacks if self.group.rank == 0 else ()
         self.checkpoint, self.asked = checkpoint, SimpleNamespace(stop=False)
         self.steps = math.ceil(len(train) / settings.batch)
+        model.begin(train)
         rate: float | Schedule = settings.learning_rate
         if settings.schedule == "threefold":
             rate = threefold(settings.learning_rate, self.steps)
@@ -156,16 +157,16 @@ class Trainer:
                 if isinstance(self._terms, Replay):
                     self._terms.is_due = self.state.step + 1 == self.steps
                 terms = self.train_step(x, noise)
-                tally(terms.cross_entropy.array, terms.kl.array, self._sums, turn)
+                tally(terms.reconstruction.array, terms.kl.array, self._sums, turn)
                 yield
 
     def _resident_steps(self) -> Generator[None]:
         """The same steps with images on the device."""
         assert self._resident is not None
-        size, latent, about = self.settings.batch, self.model.latent, self._about_batches()
+        size, width, about = self.settings.batch, self._noise_width, self._about_batches()
         if self._resident.generator:
-            latent, about["dynamic"] = 0, False
-        drawn = feeds(self.train, size, latent, **about)
+            width, about["dynamic"] = 0, False
+        drawn = feeds(self.train, size, width, **about)
         return self._resident.run(drawn, self.beta, self.state.epoch, self.state.step)
 
     def _on_device(self, resident: bool | None) -> tuple[Array, Resident | None]:
@@ -199,10 +200,11 @@ class Trainer:
             optimiser,
             loss,
             settings.batch,
-            self.model.latent,
+            self._noise_width,
             settings.clip,
             settings.binarise == "dynamic",
             generator if settings.noise == "device" else None,
+            self.model.posterior.noise,
         )
         return made.desk.sums, made
 
@@ -214,6 +216,7 @@ class Trainer:
             "done": self.state.step,
             "dynamic": settings.binarise == "dynamic",
             "dtype": self.model.dtype,
+            "kind": self.model.posterior.noise,
         }
 
     def _batches(self) -> Generator[tuple[Tensor, Array]]:
@@ -222,7 +225,7 @@ class Trainer:
         made = batches(
             self.train,
             self.settings.batch,
-            self.model.latent,
+            self._noise_width,
             **self._about_batches(),
             share=lambda count: self.group.share(count)[0],
         )
@@ -244,8 +247,16 @@ class Trainer:
         return terms
 
     def _loss(self, x: Array, noise: Array, beta: float | Tensor, part: float) -> Terms:
-        terms = elbo_terms(self.model, Tensor.wrap(x), noise, beta, self.settings.free_bits)
+        settings = self.settings
+        if settings.samples > 1:
+            noise = noise.reshape(len(noise), settings.samples, -1)  # (B, S, K)
+        objective = OBJECTIVES[settings.objective]
+        terms = objective(self.model, Tensor.wrap(x), noise, beta, settings.free_bits)
         return terms if part == 1 else terms._replace(loss=terms.loss * part)
+
+    @property
+    def _noise_width(self) -> int:
+        return self.settings.samples * self.model.posterior.noise_width
 
     @property
     def beta(self) -> float:
@@ -271,17 +282,21 @@ class Trainer:
             raise GraphError(CHANGED)
 
     def _log(self) -> Row:
-        bce, kl = (s / len(self.train) for s in self.state.sums)
+        reconstruction, kl = (s / len(self.train) for s in self.state.sums)
         row: Row = {"epoch": self.state.epoch, "beta": self.beta}
-        row |= {"train_loss": bce + kl, "train_bce": bce, "train_kl": kl}
+        row |= {
+            "train_loss": reconstruction + kl,
+            "train_reconstruction": reconstruction,
+            "train_kl": kl,
+        }
         dynamic = self.settings.binarise == "dynamic"
         watched = self.train[:WATCHED] if self.valid is None else self.valid
-        result = evaluate(self.model, watched, self.settings.seed, dynamic)
+        result = elbo(self.model, watched, self.settings.seed, dynamic)
         if not math.isfinite(result.loss):
             raise NonFiniteError("the loss on the images watched is not finite")
         if self.valid is not None:
             row |= {"valid_loss": result.loss}
-            row |= {"valid_bce": result.cross_entropy, "valid_kl": result.kl}
+            row |= {"valid_reconstruction": result.reconstruction, "valid_kl": result.kl}
         row |= {"active_units": result.active_units, "kl_per_dimension": result.kl_per_dimension}
         return row
 
@@ -297,6 +312,11 @@ class Trainer:
             raise OptionError(
                 "free_bits takes the larger of two averages over the batch, which is no sum over "
                 "the shares of several processes: use free_bits=0, or one process"
+            )
+        if not self.model.is_per_image:
+            raise OptionError(
+                f"the loss of {type(self.model).__name__} compares all codes of a batch, of which "
+                "each of several processes has a share: use one process"
             )
         versions = {"the version of tinyvae": __version__, "that of NumPy": np.__version__}
         about = self._about
@@ -315,12 +335,12 @@ class Trainer:
         rows = min(self.settings.batch, len(self.train) - step * self.settings.batch)
         _, part = self.group.share(rows)
         terms: Terms = self._terms(x.array, noise, self.beta, part)
-        for k, each in enumerate((terms.cross_entropy, terms.kl)):
+        for k, each in enumerate((terms.reconstruction, terms.kl)):
             flat.riders[k] = each.array.sum() * (part > 0)
         flat.riders[2] = float(self.asked.stop)
         self.group.sum(flat.exchanged)
-        cross_entropy, kl = (Tensor.wrap(flat.riders[k : k + 1].copy()) for k in (0, 1))
-        return terms._replace(cross_entropy=cross_entropy, kl=kl)
+        reconstruction, kl = (Tensor.wrap(flat.riders[k : k + 1].copy()) for k in (0, 1))
+        return terms._replace(reconstruction=reconstruction, kl=kl)
 
     def _agreed_to_stop(self, last: bool) -> bool:
         """Whether any rank was asked to; a device is seldom looked at, since that waits for it."""

@@ -84,10 +84,10 @@ def fit(
     Returns
     -------
     list of dict
-        For each epoch: epoch, beta, train_loss, train_bce, train_kl (averages over the
-        epoch's steps), valid_loss, valid_bce, valid_kl (after it), active_units and
+        For each epoch: epoch, beta, train_loss, train_reconstruction, train_kl (averages over the
+        epoch's steps), valid_loss, valid_reconstruction, valid_kl (after it), active_units and
         kl_per_dimension (on the validation images; without any, on the first 1,000 to
-        train on). In nats per image; the loss is BCE + KL.
+        train on). In nats per image; the loss is the sum of both.
 
     Raises
     ------

@@ -58,6 +58,7 @@ EXACT = {
             lambda m, v, p, w: (-mp.expm1(v - w) / 2, -((m - p) ** 2) * mp.exp(-w) / 2),
         ),
     ),
+    "importance_bound": Exact(lambda w: (w,), (lambda w: (mp.mpf(1),),)),  # of one sample
     "gaussian_log_likelihood": Exact(
         lambda x, m, v: (-((x - m) ** 2) * mp.exp(-v) / 2, -v / 2, -LOG_2_PI / 2),
         (
@@ -81,6 +82,7 @@ BY_HAND = {
     "kl_standard_normal": (MEANS, LOG_VARIANCES),
     "kl_gaussian": (MEANS[1:], LOG_VARIANCES, (0.0, 1.0), LOG_VARIANCES),
     "gaussian_log_likelihood": (MEANS, MEANS, LOG_VARIANCES),
+    "importance_bound": (LOGITS,),
     **exact_densities.BY_HAND,
 }
 
@@ -94,6 +96,7 @@ INPUTS = {
     "kl_standard_normal": st.tuples(means, log_variances),
     "kl_gaussian": st.tuples(means, log_variances, means, log_variances),
     "gaussian_log_likelihood": st.tuples(means, means, log_variances),
+    "importance_bound": st.tuples(logits),
     **exact_densities.INPUTS,
 }
 
@@ -115,6 +118,7 @@ def drawn(name: str) -> tuple[tuple[float, ...], ...]:
         "kl_standard_normal": (mean, log_variance),
         "kl_gaussian": (mean, log_variance, mean * near, other_log_variance),
         "gaussian_log_likelihood": (mean * near, mean, log_variance),
+        "importance_bound": (mean,),
         **exact_densities.columns(n),
     }[name]
     return tuple(zip(*(c.tolist() for c in columns), strict=True))

@@ -196,6 +196,7 @@ ROWS = {
     "sum": [sp.Add(*XS)],
     "mean": [sp.Add(*XS) / 3],
     "logsumexp": [sp.log(SUM)],
+    "importance_bound": [sp.log(SUM / 3)],
     "softmax": [sp.exp(x) / SUM for x in XS],
     "log_softmax": [sp.log(sp.exp(x) / SUM) for x in XS],
 }

@@ -168,6 +168,11 @@ SLIPS: dict[str, tuple[Callable[..., Any], ...]] = {
     "logsumexp": (
         lambda x, axis=-1, keepdims=False: np.log(np.exp(x).sum(axis, keepdims=keepdims)),
     ),
+    "importance_bound": (
+        lambda x: np.log(np.exp(x).mean(axis=-1)),
+        lambda x: np.logaddexp.reduce(x, axis=-1),
+        lambda x: x.mean(axis=-1),
+    ),
     "softmax": (
         lambda x, axis=-1: np.exp(x) / np.exp(x).sum(axis, keepdims=True),
         lambda x, axis=-1: OPS["softmax"].bare(x)[0],

@@ -63,6 +63,18 @@ def log_sum_exp(row: Row) -> tuple[Any, ...]:
     return top, mp.log(mp.fsum(mp.exp(v) for v in row)) - top
 
 
+def log_mean_exp(row: Row) -> tuple[Any, ...]:
+    """log of the mean of e^x, as the largest plus the rest."""
+    top = max(row)
+    return top, mp.log(mp.fsum(mp.exp(v - top) for v in row) / len(row))
+
+
+def equal_weights_have_the_bound_of_each(forward: Forward) -> None:
+    """The mean of equal numbers is that number, however many there are; and of a 0 less."""
+    value = forward(np.array([[-800.0] * 4, [3.0] * 4, [-np.inf, -np.inf, -np.inf, 0.0]]))
+    assert value.tolist() == [-800, 3, -np.log(4)]
+
+
 def what_is_impossible_adds_nothing(forward: Forward) -> None:
     """e^-inf is 0: beside a 0 it changes nothing, and alone its logarithm is -inf."""
     with np.errstate(divide="ignore"):
@@ -107,6 +119,14 @@ ALONG_AN_AXIS: dict[str, tuple[Oracle, ...]] = {
     "mean": (*reduction(lambda row: tuple(v / len(row) for v in row)), refuses((0, 3))),
     "max": reduction(lambda row: sorted(row)[-1]),
     "logsumexp": (*reduction(log_sum_exp, default=-1), what_is_impossible_adds_nothing),
+    "importance_bound": (
+        *(holds(partial(reduced, log_mean_exp, axis=-1), x) for x in (X, FAR, X[0, 0], SINGLE)),
+        *(
+            holds(partial(reduced, log_mean_exp, axis=-1), x)
+            for x in (X[..., :1], X.swapaxes(1, 2))
+        ),
+        equal_weights_have_the_bound_of_each,
+    ),
     "softmax": rowwise(softmax),
     "log_softmax": rowwise(log_softmax),
 }

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+from networks import log_ratio
 
 import tinyvae as tv
 from planted.loss_oracles import (
@@ -20,10 +21,10 @@ from planted.loss_oracles import (
     the_standard_error_is_the_spread,
 )
 from planted.system import PlantedSystem, where
-from tinyvae import objectives
+from tinyvae.distributions import Gaussian
 from tinyvae.evaluation import likelihood
 from tinyvae.evaluation.likelihood import log_likelihood, log_mean
-from tinyvae.objectives import log_ratio, log_weights
+from tinyvae.objectives import log_weights
 
 Chunks = Iterable[np.ndarray]
 Result = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -31,7 +32,8 @@ Result = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 def weighing(ratio: Callable[..., tv.Tensor]) -> Estimate:
     """`log_likelihood` with another log p(z) - log q(z | x)."""
-    return where(objectives, "log_ratio", ratio, log_likelihood)
+    wrong = lambda self, q, z: log_prior(z) - ratio(z, *q)  # noqa: E731
+    return where(Gaussian, "log_prob", wrong, log_likelihood)
 
 
 def averaging(mean: Callable[[Chunks], Result]) -> Estimate:

@@ -34,7 +34,7 @@ def objective(
         mean, log_variance = model.encode(x)
         z = sample(mean, log_variance, tv.Tensor(noise))
         bce, divergence = pixels(model.decode(z), x), kl(mean, log_variance)
-        return Terms(loss(bce, divergence), bce, divergence, mean, log_variance)
+        return Terms(loss(bce, divergence), bce, divergence)
 
     return of_model
 

@@ -27,10 +27,10 @@ from tinyvae import trainer as loop
 from tinyvae import training
 from tinyvae.data import Dataset, batches
 from tinyvae.evaluation import elbo
-from tinyvae.evaluation.elbo import Evaluation, evaluate
+from tinyvae.evaluation.elbo import Elbo
 from tinyvae.models import vae
 from tinyvae.noise import Noise
-from tinyvae.objectives import negative_elbo
+from tinyvae.objectives import infer, negative_elbo
 from tinyvae.optim import Adam, AdamW, Optimiser
 from tinyvae.runs import Run
 from tinyvae.state import RunState
@@ -50,7 +50,8 @@ def stepping(before: Callable[[Trainer], object]) -> Callable[..., Any]:
 
 def with_loss(terms: Callable[..., Any]) -> Callable[..., Any]:
     """`fit` on other terms than those of the negative ELBO."""
-    return where(loop, "elbo_terms", lambda *inputs: terms(negative_elbo(*inputs)), fit)
+    wrong = {"elbo": lambda *inputs: terms(negative_elbo(*inputs))}
+    return where(loop, "OBJECTIVES", wrong, fit)
 
 
 def count_epochs(trainer: Trainer) -> None:
@@ -103,7 +104,7 @@ FITS: list[tuple[str, str, Callable[..., Any], Any]] = [
     (
         "training on the cross-entropy alone",
         "a KL that is only logged",
-        with_loss(lambda terms: terms._replace(loss=terms.cross_entropy.mean())),
+        with_loss(lambda terms: terms._replace(loss=terms.reconstruction.mean())),
         every_step_is_adams_on_the_negative_elbo,
     ),
     (
@@ -214,17 +215,17 @@ ADAMS: list[tuple[str, str, type[Adam]]] = [
 # Evaluation and runs
 
 
-def average_of_parts(model: tv.VAE, images: np.ndarray) -> Evaluation:
-    """The average of `evaluate` of parts, of which the last may be smaller."""
-    parts = [evaluate(model, images[k : k + vae.ROWS]) for k in range(0, len(images), vae.ROWS)]
-    terms = ([getattr(part, name) for part in parts] for name in ("cross_entropy", "kl"))
-    return Evaluation(*(float(np.mean(values)) for values in terms), [], 0)
+def average_of_parts(model: tv.VAE, images: np.ndarray) -> Elbo:
+    """The average of `elbo` of parts, of which the last may be smaller."""
+    parts = [elbo.elbo(model, images[k : k + vae.ROWS]) for k in range(0, len(images), vae.ROWS)]
+    terms = ([getattr(part, name) for part in parts] for name in ("reconstruction", "kl"))
+    return Elbo(*(float(np.mean(values)) for values in terms), [], 0)
 
 
-def with_noise(scale: float) -> Callable[..., Evaluation]:
-    """`evaluate` with the noise multiplied."""
-    loss = lambda model, x, noise: negative_elbo(model, x, noise * scale)  # noqa: E731
-    return where(elbo, "negative_elbo", loss, evaluate)
+def with_noise(scale: float) -> Callable[..., Elbo]:
+    """`elbo` with the noise multiplied."""
+    wrong = lambda model, x, noise: infer(model, x, noise * scale)  # noqa: E731
+    return where(elbo, "infer", wrong, elbo.elbo)
 
 
 MEASURES: list[tuple[str, str, Callable[..., Any], Any]] = [
@@ -280,7 +281,7 @@ TRAINING: list[PlantedSystem] = [
         adam_as_published,
     ),
     *(
-        PlantedSystem(name, source, made, evaluate, oracle)
+        PlantedSystem(name, source, made, elbo.elbo, oracle)
         for name, source, made, oracle in MEASURES
     ),
     *(

@@ -21,7 +21,7 @@ def history(epochs, dimensions=4, valid=True):
     def one(epoch):
         per_dimension = [epoch * k / dimensions for k in range(dimensions)]
         parts = ("train", "valid") if valid else ("train",)
-        terms = {"loss": 200.0 / epoch + 7, "bce": 200.0 / epoch, "kl": 7.0}
+        terms = {"loss": 200.0 / epoch + 7, "reconstruction": 200.0 / epoch, "kl": 7.0}
         losses = {f"{part}_{key}": v for part in parts for key, v in terms.items()}
         units = {"active_units": dimensions - 1, "kl_per_dimension": per_dimension}
         return {"epoch": epoch, **losses, **units}

@@ -11,7 +11,7 @@ from tinyvae.errors import DataError, ShapeError
 
 def test_the_lines_are_the_history_and_their_names_carry_the_last_values():
     figure = plots.curves(history(10))
-    for axes, key in zip(figure.axes[:3], ("loss", "bce", "kl"), strict=True):
+    for axes, key in zip(figure.axes[:3], ("loss", "reconstruction", "kl"), strict=True):
         for line, part in zip(axes.lines, ("train", "valid"), strict=True):
             want = [epoch[f"{part}_{key}"] for epoch in history(10)]
             np.testing.assert_array_equal(line.get_xdata(), np.arange(1, 11))
@@ -67,7 +67,7 @@ def test_a_cell_of_the_heat_map_is_centred_on_its_epoch():
 
 
 def test_what_was_not_measured_is_said_so():
-    figure = plots.curves([{"epoch": 1, "train_loss": 3.0, "train_bce": np.nan}])
+    figure = plots.curves([{"epoch": 1, "train_loss": 3.0, "train_reconstruction": np.nan}])
     rendered(figure)
     assert [texts(axes) for axes in figure.axes] == [["train 3"], *[["not measured"]] * 3]
 

@@ -276,6 +276,50 @@ def gaussian_log_likelihood(x: Array, mean: Array, log_variance: Array) -> Value
     )
 
 
+@core_op()
+def importance_bound(log_weights: Array) -> ValueAndPullback:
+    r"""The bound of many samples on log p(x): the log of the mean importance weight, in nats.
+
+    Parameters
+    ----------
+    log_weights : (..., S)
+        log p(x, z) - log q(z | x) of S samples z from q(z | x).
+
+    Returns
+    -------
+    (...,)
+        Over the last axis.
+
+    Notes
+    -----
+    The mean weight has the expectation p(x), whatever S is, and a logarithm is concave: so the
+    expectation of its logarithm is at most log p(x), and comes closer with more samples (Burda
+    et al., 2015). With S = 1 it is the ELBO. For the log weights x of N samples
+
+        y = log(sum(e^x) / N),    dL/dx = g e^x / sum(e^x).
+
+    The slope is the weight over the sum of all: where one outweighs the others, it alone has a
+    gradient. As for `logsumexp`, the largest is taken out first, so that nothing overflows.
+
+    Examples
+    --------
+    >>> from tinyvae.autograd.tensor import Tensor
+    >>> log_weights = Tensor([[0.0, math.log(3)]], requires_grad=True)
+    >>> bound = importance_bound(log_weights)
+    >>> round(bound.item(), 6)  # log 2
+    0.693147
+    >>> bound.sum().backward()
+    >>> log_weights.grad
+    array([[0.25, 0.75]], dtype=float32)
+    """
+    xp = namespace(log_weights)
+    top = xp.max(log_weights, axis=-1, keepdims=True)
+    weights = xp.exp(log_weights - top)
+    total = xp.sum(weights, axis=-1, keepdims=True)
+    bound = xp.log(total / log_weights.shape[-1]) + top
+    return bound[..., 0], lambda g: g[..., None] * (weights / total)
+
+
 def scale_for(x: Array, log_scale: Array) -> Array:
     """The log of a scale or of a variance as an array: one for each element of x, or shared."""
     is_array = hasattr(log_scale, "dtype")

@@ -25,13 +25,14 @@ Feed: TypeAlias = "tuple[np.ndarray, np.ndarray | None, np.ndarray]"
 def batches(
     split: Split,
     size: int,
-    latent: int,
+    width: int,
     *,
     seed: int,
     epoch: int,
     done: int = 0,
     dynamic: bool = False,
     dtype: str = "float32",
+    kind: str = "normal",
     share: Callable[[int], slice] = slice,
 ) -> Batches:
     """The batches of one epoch, on the host; those of images on disk are made by a thread.
@@ -43,8 +44,8 @@ def batches(
     split : Split
     size : int
         Images in a batch, B; the last one may be smaller.
-    latent : int
-        K.
+    width : int
+        K, the numbers that are drawn for an image.
     seed, epoch : int
         Everything random follows from them alone.
     done : int
@@ -52,6 +53,8 @@ def batches(
     dynamic : bool
         Whether every pixel is drawn black or white.
     dtype : str
+    kind : {"normal", "uniform"}
+        From what the noise is drawn: the standard normal, or [0, 1).
     share : callable
         Which rows of a batch of so many are wanted, as where processes share it; all.
 
@@ -60,7 +63,6 @@ def batches(
     pixels : (B, D) ndarray
         In [0, 1].
     noise : (B, K) ndarray
-        From the standard normal.
 
     Raises
     ------
@@ -73,9 +75,8 @@ def batches(
     >>> [pixels.shape for pixels, _ in batches(split, 2, 3, seed=0, epoch=1)]
     [(2, 4), (2, 4), (1, 4)]
     """
-    fed = feeds(
-        split, size, latent, seed=seed, epoch=epoch, done=done, dynamic=dynamic, dtype=dtype
-    )
+    about: Any = {"seed": seed, "epoch": epoch, "done": done, "dynamic": dynamic}
+    fed = feeds(split, size, width, dtype=dtype, kind=kind, **about)
     made = (_shared(split, feed, share, dtype) for feed in fed)
     return ahead(made) if isinstance(split.images, OnDisk) else made
 
@@ -83,23 +84,25 @@ def batches(
 def feeds(
     split: Split,
     size: int,
-    latent: int,
+    width: int,
     *,
     seed: int,
     epoch: int,
     done: int = 0,
     dynamic: bool = False,
     dtype: str = "float32",
+    kind: str = "normal",
 ) -> Iterator[Feed]:
     """What is drawn for the batches of one epoch; see `batches`. No image is read."""
     order, pixels, posterior = (
         Noise(seed, name, str(epoch), backend="numpy")
         for name in ("shuffle", "pixels", "posterior")
     )
+    drawing = posterior.normal if kind == "normal" else posterior.uniform
     for step, rows in enumerate(shuffled(len(split), size, order)):
         shape = (len(rows), split.pixels)
         drawn = draws(shape, split.images.dtype, pixels) if dynamic else None
-        noise = posterior.normal((len(rows), latent), dtype)
+        noise = drawing((len(rows), width), dtype)
         if step >= done:
             yield rows, drawn, noise
 

@@ -11,7 +11,7 @@ from tinyvae.data.ondisk import OnDisk, blocks, spooled, unmapped
 from tinyvae.data.pixels import as_floats, draws
 from tinyvae.errors import DataError, OptionError
 from tinyvae.noise import Noise
-from tinyvae.objectives import check_pixels
+from tinyvae.objectives.elbo import check_pixels
 
 Binarise: TypeAlias = Literal["none", "static", "dynamic"]
 BINARISE: tuple[Binarise, ...] = ("none", "static", "dynamic")

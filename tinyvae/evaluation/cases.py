@@ -83,6 +83,11 @@ CASES: dict[str, list[Case]] = {
         (derivations.gaussian_log_likelihood, normal(3, 4), normal(3, 4), normal()),
         (lambda x, m: derivations.gaussian_log_likelihood(x, m, -1.5), normal(3, 4), normal(3, 4)),
     ],
+    "importance_bound": [
+        (derivations.importance_bound, normal(3, 4)),
+        (derivations.importance_bound, between(-30, 30, 2, 2, 3)),
+        (derivations.importance_bound, normal(2, 1)),
+    ],
     # Further densities
     "laplace_log_likelihood": [
         (densities.laplace_log_likelihood, apart(3, 4), between(-0.1, 0.1, 3, 4), normal(3, 4)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,32 +10,34 @@ import numpy as np
 
 from tinyvae.autograd import Tensor, no_grad
 from tinyvae.data.dataset import Split, as_split
+from tinyvae.distributions.posteriors import drawn
 from tinyvae.errors import DataError
 from tinyvae.models.vae import VAE, rows_at_once
 from tinyvae.noise import Noise
-from tinyvae.objectives import kl_per_dimension, negative_elbo
+from tinyvae.objectives import Inferred, infer, kl_per_dimension
 
 ACTIVE = 0.01  # the variance of a unit's posterior mean over the data, from which it counts
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """What `evaluate` measures, in nats per image.
+class Elbo:
+    """What `elbo` measures, in nats per image.
 
     Attributes
     ----------
     loss : float
-        The negative ELBO, ``cross_entropy + kl``.
-    cross_entropy, kl : float
+        The negative ELBO, ``reconstruction + kl``.
+    reconstruction, kl : float
         Its two parts, averaged over the images.
     kl_per_dimension : list of float
-        The KL of each latent dimension; they sum to ``kl``.
+        The KL of each latent dimension; they sum to ``kl``. Empty where it does not come apart:
+        the dimensions depend on each other, or the KL has no closed form.
     active_units : int
         Dimensions whose posterior mean varies over the images by more than 0.01
         (Burda et al., 2015).
     """
 
-    cross_entropy: float
+    reconstruction: float
     kl: float
     kl_per_dimension: list[float]
     active_units: int
@@ -42,13 +45,13 @@ class Evaluation:
     @property
     def loss(self) -> float:
         """The negative ELBO."""
-        return self.cross_entropy + self.kl
+        return self.reconstruction + self.kl
 
 
-def evaluate(
-    model: VAE, split: Split | np.ndarray, seed: int = 0, dynamic: bool = False
-) -> Evaluation:
+def elbo(model: VAE, split: Split | np.ndarray, seed: int = 0, dynamic: bool = False) -> Elbo:
     """The negative ELBO on images, with one posterior sample for each.
+
+    This is what a training logs; `tinyvae.evaluate` measures more.
 
     Parameters
     ----------
@@ -63,42 +66,58 @@ def evaluate(
     Raises
     ------
     DataError
-        Pixels outside [0, 1].
+        No images, or pixels outside [0, 1].
 
     Examples
     --------
     >>> import numpy as np
     >>> model = VAE((2, 2), hidden=(4,))
-    >>> result = evaluate(model, Split(np.zeros((5, 2, 2), dtype=np.uint8)))
+    >>> result = elbo(model, Split(np.zeros((5, 2, 2), dtype=np.uint8)))
     >>> len(result.kl_per_dimension)
     2
     """
-    split = as_split(split)
+    return elbo_of(model, inferred(model, as_split(split), seed, dynamic))
+
+
+def inferred(model: VAE, split: Split, seed: int, dynamic: bool = False) -> Iterator[Inferred]:
+    """A code for each image, and what it costs, of some images at a time."""
     if len(split) == 0:
         raise DataError("there are no images to evaluate on")
     split.check()
     noise = Noise(seed, "evaluate", backend=model.backend)
+    for rows in batches_of(split, seed, dynamic, model.dtype):
+        x = Tensor.wrap(model.backend.from_host(rows))
+        draws = drawn(model.posterior, noise, (len(rows),), model.dtype)
+        with no_grad():
+            found = infer(model, x, draws)
+        yield found
+
+
+def batches_of(split: Split, seed: int, dynamic: bool, dtype: str) -> Iterator[np.ndarray]:
+    """The images in order, as rows (B, D) in [0, 1]; with ``dynamic`` black or white."""
     pixels = Noise(seed, "evaluate", "pixels", backend="numpy") if dynamic else None
-    sums, spread, moments = np.zeros(2), np.zeros(model.latent), Moments()
     size = rows_at_once(split.pixels)
+    for start in range(0, len(split), size):
+        yield split.batch(slice(start, start + size), pixels, dtype)
+
+
+def elbo_of(model: VAE, found: Iterable[Inferred]) -> Elbo:
+    """The averages over all images."""
+    sums, spread, moments = np.zeros(2), np.zeros(()), Moments()
     with no_grad():
-        for start in range(0, len(split), size):
-            rows = split.batch(slice(start, start + size), pixels, model.dtype)
-            x = Tensor.wrap(model.backend.from_host(rows))
-            draws = noise.normal((len(rows), model.latent), model.dtype)
-            terms = negative_elbo(model, x, draws)
-            *parts, means, divergences = _fetched(
-                terms.cross_entropy,
-                terms.kl,
-                terms.mean,
-                kl_per_dimension(terms.mean, terms.log_variance),
+        for part in found:
+            *costs, means, divergences = _fetched(
+                part.reconstruction,
+                part.kl,
+                model.posterior.mean(part.parameters),
+                kl_per_dimension(model, part.parameters),
             )
-            sums += [float(part.sum(dtype=np.float64)) for part in parts]
-            spread += len(rows) * divergences
+            sums += [float(cost.sum(dtype=np.float64)) for cost in costs]
+            spread = spread + len(means) * divergences
             moments = moments.joined_by(means)
-    cross_entropy, kl = (sums / len(split)).tolist()
-    active = int((moments.squares / len(split) > ACTIVE).sum())
-    return Evaluation(cross_entropy, kl, (spread / len(split)).tolist(), active)
+    reconstruction, kl = (sums / moments.count).tolist()
+    active = int((moments.squares / moments.count > ACTIVE).sum())
+    return Elbo(reconstruction, kl, (spread / moments.count).tolist(), active)
 
 
 def _fetched(*tensors: Tensor) -> list[np.ndarray]:

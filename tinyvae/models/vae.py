@@ -8,19 +8,22 @@ from typing import Any
 
 from tinyvae import backend as backends
 from tinyvae.autograd import Tensor, no_grad
-from tinyvae.autograd.ops import sigmoid, split
 from tinyvae.backend import Array
+from tinyvae.distributions.likelihoods import likelihood as likelihood_of
+from tinyvae.distributions.posteriors import Parameters
+from tinyvae.distributions.posteriors import posterior as posterior_of
+from tinyvae.distributions.priors import prior as prior_of
 from tinyvae.errors import OptionError, ShapeError
 from tinyvae.nn import MLP, Module
 from tinyvae.noise import Noise
-from tinyvae.objectives import check_pixels
+from tinyvae.objectives.elbo import Inferred, check_pixels, weigh
 
 ROWS = 1000  # images that go through the model at once where no gradient is wanted,
 PIXELS = 1 << 20  # with no more pixels than these
 
 
 class VAE(Module):
-    """A VAE with a Gaussian posterior, a standard normal prior and Bernoulli pixels.
+    """A VAE: by default with a Gaussian posterior, a standard normal prior, Bernoulli pixels.
 
     Parameters
     ----------
@@ -34,11 +37,14 @@ class VAE(Module):
         Between the layers; one of `tinyvae.nn.ACTIVATIONS`.
     seed : int
         Of the first weights.
+    likelihood, posterior, prior : str or callable
+        The distributions of `tinyvae.distributions`, by their names; or what makes one of
+        your own.
 
     Raises
     ------
     OptionError
-        A size below 1, or an unknown activation.
+        A size below 1, an unknown activation, or a distribution of no such name.
 
     Examples
     --------
@@ -47,6 +53,9 @@ class VAE(Module):
     (3, 8, 8)
     """
 
+    is_per_image = True
+    """Whether `weigh` averages over images, so that several processes can share a batch."""
+
     def __init__(
         self,
         image_shape: tuple[int, ...],
@@ -54,6 +63,9 @@ class VAE(Module):
         hidden: tuple[int, ...] = (400,),
         activation: str = "relu",
         seed: int = 0,
+        likelihood: Any = "bernoulli",
+        posterior: Any = "gaussian",
+        prior: Any = "normal",
     ) -> None:
         if not _are_sizes(image_shape, (latent,), hidden):
             raise OptionError(
@@ -62,9 +74,16 @@ class VAE(Module):
             )
         self.image_shape, self.latent = tuple(image_shape), latent
         self.hidden, self.activation = tuple(hidden), activation
+        self._asked = {"likelihood": likelihood, "posterior": posterior, "prior": prior}
         pixels, noise = math.prod(image_shape), Noise(seed, "initialise")
-        self.encoder = MLP((pixels, *hidden, 2 * latent), noise, activation)
-        self.decoder = MLP((latent, *reversed(hidden), pixels), noise, activation)
+        made_likelihood = likelihood_of(likelihood, pixels, noise.stream("likelihood"))
+        made_posterior = posterior_of(posterior, latent, noise.stream("posterior"))
+        self.encoder = MLP((pixels, *hidden, made_posterior.outputs), noise, activation)
+        outputs = made_likelihood.outputs * pixels
+        self.decoder = MLP((latent, *reversed(hidden), outputs), noise, activation)
+        self.likelihood, self.posterior = made_likelihood, made_posterior
+        self.prior = prior_of(prior, latent, pixels, noise.stream("prior"))
+        self.prior.check(made_posterior)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -74,33 +93,45 @@ class VAE(Module):
             "latent": self.latent,
             "hidden": list(self.hidden),
             "activation": self.activation,
-        }
+        } | {name: _named(part) for name, part in self._asked.items()}
 
     # Tensors to Tensors
 
-    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows (B, D) to the mean and the log variance of q(z | x), each (B, K)."""
-        mean, log_variance = split(self.encoder(x), 2)
-        return mean, log_variance
+    def encode(self, x: Tensor) -> Parameters:
+        """Rows (B, D) to the parameters of q(z | x): mean and log variance, each (B, K)."""
+        return self.posterior.split(self.encoder(x))
 
     def decode(self, z: Tensor) -> Tensor:
-        """Codes (B, K) to the logits of the pixels, (B, D)."""
+        """Codes (B, K) to the parameters of p(x | z): the logits of the pixels, (B, D)."""
         return self.decoder(z)
+
+    def weigh(self, found: Inferred, beta: float | Tensor = 1.0) -> Tensor:
+        """What is minimised: -ELBO, with the weight ``beta`` for the KL; a number, in nats."""
+        return weigh(found, beta)
+
+    def describe(self, beta: float) -> str:
+        """What `weigh` makes small with this ``beta``."""
+        return f"-log p(x | z) + {beta:g} KL"
+
+    def begin(self, images: Any) -> None:
+        """Told once, before the first step of a training, what is trained on."""
+        self.prior.begin(images)
 
     # Host arrays to host arrays, without gradients
 
-    def embed(self, images: Any) -> tuple[Any, Any]:
-        """Images to the mean and the log variance of q(z | x), each (N, K).
+    def embed(self, images: Any) -> tuple[Any, ...]:
+        """Images to the mean of q(z | x), (N, K), and its further parameters.
 
-        ``images`` are bytes, or floats in [0, 1], of shape (N, *image_shape) or (N, D).
+        For the Gaussian these are the log variances, (N, K). ``images`` are bytes, or floats
+        in [0, 1], of shape (N, *image_shape) or (N, D).
         """
         with no_grad():
-            parts = [self.encode(x) for x in self._chunks(images)]
-        mean, log_variance = ([p[k].numpy() for p in parts] for k in (0, 1))
-        return _joined(mean), _joined(log_variance)
+            parts = [self.encode(x) for x in self.chunks(images)]
+            parts = [(self.posterior.mean(p), *p[1:]) for p in parts]
+        return tuple(_joined([p.numpy() for p in column]) for column in zip(*parts, strict=True))
 
     def generate(self, z: Any) -> Any:
-        """Codes (N, K) to images: the probability of every pixel, (N, *image_shape)."""
+        """Codes (N, K) to the expected images, (N, *image_shape)."""
         if z.ndim != 2 or z.shape[1] != self.latent or len(z) == 0:
             raise ShapeError(
                 f"codes are of shape (N, {self.latent}), with N from 1 up, not {z.shape}"
@@ -115,16 +146,19 @@ class VAE(Module):
         return self.generate(self.embed(images)[0])
 
     def sample(self, count: int, seed: int = 0) -> Any:
-        """Images from the prior: z from the standard normal, decoded."""
+        """Images from the prior: z from p(z), decoded."""
         if count < 1:
             raise OptionError(f"the number of samples is from 1 up, not {count}")
-        return self.generate(Noise(seed, "sample", backend="numpy").normal((count, self.latent)))
+        with no_grad():
+            z = self.prior.sample(count, Noise(seed, "sample", backend="numpy"), self.encode)
+        return self.generate(z)
 
     def _pixels(self, z: Any) -> Any:
-        logits = self.decode(Tensor.wrap(self.backend.asarray(z, self.dtype)))
-        return sigmoid(logits).numpy().reshape(-1, *self.image_shape)
+        output = self.decode(Tensor.wrap(self.backend.asarray(z, self.dtype)))
+        return self.likelihood.mean(output).numpy().reshape(-1, *self.image_shape)
 
-    def _chunks(self, images: Any) -> Iterator[Tensor]:
+    def chunks(self, images: Any) -> Iterator[Tensor]:
+        """Images as rows (B, D) of the model's dtype, on its backend, so many at once as fit."""
         pixels = math.prod(self.image_shape)
         if len(images) == 0 or images.shape[1:] not in (self.image_shape, (pixels,)):
             raise ShapeError(
@@ -138,6 +172,10 @@ class VAE(Module):
             rows = backends.get("numpy").xp.asarray(chosen).reshape(-1, pixels)
             check_pixels(rows)
             yield Tensor.wrap(self.backend.from_host(rows.astype(self.dtype) * scale))
+
+
+def _named(part: Any) -> str:
+    return part if isinstance(part, str) else getattr(part, "__name__", type(part).__name__)
 
 
 def rows_at_once(pixels: int) -> int:

@@ -23,9 +23,9 @@ def curves(history: Sequence[Epoch], *, title: str | None = None) -> Figure:
     Parameters
     ----------
     history : sequence of mappings, one an epoch
-        ``epoch``, ``train_loss``, ``train_bce``, ``train_kl`` and the same with ``valid_``, in
-        nats per image; ``kl_per_dimension``, K numbers in nats; ``active_units``. All but
-        ``epoch`` may be missing: what was not measured is not drawn.
+        ``epoch``, ``train_loss``, ``train_reconstruction``, ``train_kl`` and the same with
+        ``valid_``, in nats per image; ``kl_per_dimension``, K numbers in nats;
+        ``active_units``. All but ``epoch`` may be missing: what was not measured is not drawn.
     title : str, optional
         Written above the panels.
 
@@ -38,7 +38,7 @@ def curves(history: Sequence[Epoch], *, title: str | None = None) -> Figure:
 
     Examples
     --------
-    >>> figure = curves([{"epoch": 1, "train_loss": 170.2, "train_bce": 150.1, "train_kl": 20.1}])
+    >>> figure = curves([{"epoch": 1, "train_loss": 170.2, "train_kl": 20.1}])
     >>> [text.get_text() for text in figure.axes[0].texts]
     ['train 170.2']
     """
@@ -46,7 +46,7 @@ def curves(history: Sequence[Epoch], *, title: str | None = None) -> Figure:
         raise DataError(f"the {len(history)} epochs of a history want a number each, in 'epoch'")
     figure = roomy(8.4, 5.6, title)
     panels = figure.subplots(2, 2, sharex=True)
-    names = {"loss": "−ELBO", "bce": "Cross-entropy", "kl": "KL"}
+    names = {"loss": "−ELBO", "reconstruction": "Reconstruction", "kl": "KL"}
     for axes, (key, name) in zip(panels.flat, names.items(), strict=False):
         _lines(axes, history, key, f"{name}, nats per image")
     _kl_map(panels[1, 1], history)

@@ -77,6 +77,7 @@ FURTHER: dict[str, list[Case]] = {
         (derivations.gaussian_log_likelihood, normal(2, 2, 3), normal(2, 2, 3), normal(2, 2, 3)),
         square(derivations.gaussian_log_likelihood, 3),
     ],
+    "importance_bound": [square(derivations.importance_bound)],
     "add": [
         (ops.add, normal(1), normal(1, 2)),
         (ops.add, normal(1, 1), normal(2, 1, 3)),

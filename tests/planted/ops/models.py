@@ -142,6 +142,17 @@ MODELS: dict[str, dict[str, Model]] = {
             tv.gaussian_log_likelihood(x, m, v) / x.shape[-1]
         ),
     },
+    "importance_bound": {
+        "of the sum": lambda x: tv.logsumexp(x),
+        "the mean of the logarithms": lambda x: x.mean(axis=-1),
+        "the largest": lambda x: tv.max(x, axis=-1),
+        "the weights' sign": lambda x: -tv.importance_bound(-x),
+        "of -x": lambda x: tv.importance_bound(-x),
+        "not shifted": lambda x: tv.log(tv.exp(x).mean(axis=-1)),
+        "over one sample fewer": lambda x: (
+            tv.logsumexp(x) - float(np.log(max(x.shape[-1] - 1, 0.5)))
+        ),
+    },
     "softmax": {
         "along the first axis": lambda x, axis=-1: tv.softmax(x, axis=0 if axis else -1),
         "of -x": lambda x, axis=-1: tv.softmax(-x, axis=axis),

@@ -243,12 +243,37 @@ LIKELIHOOD: list[Entry] = [
     ),
 ]
 
+
+def normalised(x: np.ndarray) -> np.ndarray:
+    """e^x over its sum along the last axis."""
+    return exp(x) / exp(x).sum(-1, keepdims=True)
+
+
+BOUND: list[Entry] = [
+    (0, "the weights' sign", "", lambda g, x: row(g) * normalised(-x)),
+    (0, "the same for all samples", "", lambda g, x: row(g) * np.ones_like(x) / x.shape[-1]),
+    (0, "1 for all samples", "", lambda g, x: row(g) * np.ones_like(x)),
+    (0, "not normalised", "", lambda g, x: row(g) * exp(x)),
+    (
+        0,
+        "by the mean weight",
+        "factor",
+        lambda g, x: row(g) * normalised(x) * x.shape[-1],
+    ),
+    (0, "over their number again", "factor", lambda g, x: row(g) * normalised(x) / x.shape[-1]),
+    (0, "squared", "", lambda g, x: row(g) * normalised(x) ** 2),
+    (0, "the largest alone", "", lambda g, x: row(g) * (x == x.max(-1, keepdims=True))),
+    (0, "of all examples", "", lambda g, x: row(g) * exp(x) / exp(x).sum()),
+    (0, "of a softmax's diagonal", "", lambda g, x: row(g) * normalised(x) * (1 - normalised(x))),
+]
+
 DERIVATIONS: dict[str, list[Entry]] = {
     "bernoulli_cross_entropy": CROSS_ENTROPY,
     "gaussian_sample": SAMPLE,
     "kl_standard_normal": KL_STANDARD,
     "kl_gaussian": KL_GAUSSIAN,
     "gaussian_log_likelihood": LIKELIHOOD,
+    "importance_bound": BOUND,
 }
 
 

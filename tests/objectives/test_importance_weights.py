@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 from exact_models import log_normal, network, small_vae
+from networks import log_ratio
 from scipy.special import log_softmax
 
 import tinyvae as tv
 from tinyvae.backend import Backend
 from tinyvae.errors import DataError, ShapeError
-from tinyvae.objectives import log_ratio, log_weights
+from tinyvae.objectives import log_weights
 
 RNG = np.random.default_rng(0)
 X = RNG.random((3, 4))  # grey pixels

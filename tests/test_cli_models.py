@@ -1,0 +1,90 @@
+"""Which models the command line trains, and which it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commandline import refused, tinyvae
+from test_cli import SMALL, write_images
+
+import tinyvae as tv
+from tinyvae import pictures
+from tinyvae.config import Config, choices
+from tinyvae.errors import OptionError
+from tinyvae.models import MODELS, model_class
+from tinyvae.models.fitted import fit_prior
+from tinyvae.runs import Run
+
+
+def test_models_lists_every_name_with_what_it_is():
+    lines = tinyvae("models").out.splitlines()
+    for rows in choices().values():
+        for name, what in rows:
+            assert what.endswith(".")
+            assert any(line.split("  ")[0] == name and what in line for line in lines), name
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_can_be_asked_for(name: str):
+    config = Config(model=name, latent=3, hidden=(5,))
+    model = config.new_model((4, 4))
+    assert type(model) is model_class(name)
+    assert (model.latent, model.hidden) == (3, (5,))
+    assert f"loss {model.describe(1.0)}" in config.describe((4, 4), 10)
+
+
+@pytest.mark.parametrize("option", choices())
+def test_a_name_that_is_on_no_list_is_refused_with_the_list(option: str):
+    with pytest.raises(OptionError) as refusal:
+        Config(**{option: "no-such-thing"})
+    assert "no-such-thing" in str(refusal.value)
+    assert all(name in str(refusal.value) for name, _ in choices()[option])
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("--objective elbo-analytic --prior mixture:3", "no closed form"),
+        ("--objective iwae --beta 2", "no KL to weigh"),
+        ("--objective vimco", "use samples=2 or more"),
+        ("--free-bits 0.1 --prior mixture:3", "KL of each latent dimension in closed form"),
+        ("--beta 2 --normalised-beta 0.1", "two weights for one KL"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, reason: str
+):
+    monkeypatch.chdir(tmp_path)
+    assert reason in refused("train", "--data", write_images(), *SMALL, *words.split())
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_prior_fitted_after_training_is_kept_with_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pictures, "every", lambda *_: iter(()))
+    for name in ("fitted:2", "normal"):
+        out = ("--out", name[:6], "--prior", name)
+        assert tinyvae("train", "--data", write_images(), *SMALL, *out).code == 0
+    fitted, normal = Run(tmp_path / "fitted").model(), Run(tmp_path / "normal").model()
+    for name, weights in normal.state_dict().items():
+        np.testing.assert_array_equal(fitted.state_dict()[name], weights)
+    images = Run(tmp_path / "normal").config.dataset().train.images
+    wanted = fit_prior(normal, images, 2, seed=0)
+    z = tv.Noise(1).normal((50, 2))
+    found, known = (prior.log_prob(tv.Tensor(z), normal.encode) for prior in (fitted.prior, wanted))
+    np.testing.assert_allclose(found.numpy(), known.numpy(), rtol=1e-5)
+    assert not np.allclose(
+        found.numpy(), normal.prior.log_prob(tv.Tensor(z), normal.encode).numpy()
+    )
+
+
+def test_the_effective_beta_is_printed_however_it_was_given():
+    given = {"beta": 8.0, "normalised_beta": 4 * 2.0 / 100}
+    for name, value in given.items():
+        lines = Config(**{name: value}, latent=4).describe((10, 10), 5)
+        wanted = 8 if name == "beta" else 0.08 * 100 / 4
+        assert f"effective beta {wanted:g} " in lines[-1]
