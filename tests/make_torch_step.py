@@ -60,7 +60,7 @@ def step(weights: dict[str, Any], x: Any, noise: Any) -> dict[str, Any]:
     loss.backward()
     gradients = named(model, gradients=True)
     optimiser.step()
-    parts = {"cross_entropy": cross_entropy.tolist(), "kl": kl.tolist()}
+    parts = {"reconstruction": cross_entropy.tolist(), "kl": kl.tolist()}
     return {"loss": loss.item(), **parts, "gradients": gradients, "stepped": named(model)}
 
 

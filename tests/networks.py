@@ -88,5 +88,5 @@ FULL_SIZE = Step((28, 28), 20, (400,), "relu", 64, 1.0, 0.0, seed=0)
 
 def log_ratio(z: tv.Tensor, mean: tv.Tensor, log_variance: tv.Tensor) -> tv.Tensor:
     """log p(z) - log q(z | x) of the plain VAE's prior and posterior, (B,)."""
-    posterior, prior, _ = PLAIN
-    return prior.log_prob(z, lambda x: (x,)) - posterior.log_prob((mean, log_variance), z)
+    log_prior = PLAIN.prior.log_prob(z, lambda x: (x,))
+    return log_prior - tv.gaussian_log_likelihood(z, mean, log_variance)

@@ -22,7 +22,7 @@ from tinyvae.runs import Run
 
 COMMANDS = [
     *("train", "sample", "reconstruct", "interpolate", "latent"),
-    *("evaluate", "check", "data", "info"),
+    *("evaluate", "check", "models", "data", "info"),
 ]
 
 
@@ -91,11 +91,14 @@ def test_a_mistyped_option_is_answered_with_its_right_name(empty: Path, typo: st
 
 def test_without_a_terminal_the_output_is_plain_lines(no_pictures: Path):
     out = tinyvae("train", "--data", write_images(), *SMALL, "--epochs", "40").out
-    first, *epochs, result, last = out.splitlines()
-    assert first == (
-        "A VAE with 2 latent dimensions on the 24 training images of tiny.npz, seed 0, into "
-        "runs/tiny"
-    )
+    *about, folder = out.splitlines()[:4]
+    assert about == [
+        "A vae with 2 latent dimensions on the 24 training images of tiny.npz",
+        "bernoulli likelihood, gaussian posterior, normal prior; KL in closed form",
+        "objective elbo, effective beta 1 (beta K / D = 0.125)",
+    ]
+    assert folder == "Seed 0, into runs/tiny"
+    *epochs, result, last = out.splitlines()[4:]
     assert [line.split(":")[0] for line in epochs] == [
         f"epoch {epoch} of 40" for epoch in (1, *range(4, 41, 4))
     ]
@@ -325,7 +328,7 @@ def test_ctrl_c_before_anything_was_learnt_leaves_nothing(
     def interrupt(*_: object) -> None:
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(Config, "model", interrupt)
+    monkeypatch.setattr(Config, "new_model", interrupt)
     before = set(chain(empty.rglob("*"), [empty / write_images()]))
     assert tinyvae("train", "--data", "tiny.npz", *SMALL).code == 130
     assert set(empty.rglob("*")) == before

@@ -24,14 +24,14 @@ def test_a_configuration_that_cannot_be_is_refused_with_its_value(wrong: dict[st
 
 def test_the_number_of_parameters_is_known_before_the_model_is_made():
     for sizes in (Config(), Config(latent=3, hidden=()), Config(hidden=(5, 4))):
-        model = sizes.model((3, 4))
+        model = sizes.new_model((3, 4))
         assert sizes.parameters((3, 4)) == sum(p.size for p in model.parameters())
 
 
 def test_a_machine_that_does_not_tell_its_memory_refuses_no_model(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(config, "_memory", lambda: 1000.0)
     with pytest.raises(OptionError, match="choose smaller sizes"):
-        Config(hidden=(3,)).model((2, 2))
+        Config(hidden=(3,)).new_model((2, 2))
     monkeypatch.undo()
     monkeypatch.delattr(config.os, "sysconf")
     assert config._memory() == float("inf")

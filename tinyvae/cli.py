@@ -68,6 +68,7 @@ def _op(name: str | None) -> str | None:
     return name
 
 
+ACTIVATIONS = ("relu", "tanh", "softplus", "sigmoid", "leaky_relu", "elu", "gelu")
 EPOCHS = "about 6,000 steps, in 10 to 300 epochs"
 
 RunFolder = Annotated[
@@ -104,6 +105,16 @@ def train(
             "none",
         ),
     ] = None,
+    model: Annotated[
+        str | None, _option("What is trained; `tinyvae models` lists them.", "vae")
+    ] = None,
+    likelihood: Annotated[
+        str | None, _option("p(x | z), of `tinyvae models`.", "bernoulli")
+    ] = None,
+    posterior: Annotated[str | None, _option("q(z | x), of `tinyvae models`.", "gaussian")] = None,
+    prior: Annotated[
+        str | None, _option("p(z), of `tinyvae models`, such as mixture:10.", "normal")
+    ] = None,
     latent: Annotated[int | None, _option("Latent dimensions.", "2")] = None,
     hidden: Annotated[
         Any,
@@ -114,10 +125,33 @@ def train(
             metavar="WIDTHS",
         ),
     ] = None,
+    activation: Annotated[
+        str | None, _option(f"Between the layers: {', '.join(ACTIVATIONS)}.", "relu")
+    ] = None,
     epochs: Annotated[int | None, _option("Passes over the training images.", EPOCHS)] = None,
     batch: Annotated[int | None, _option("Images in one step.", "64")] = None,
     learning_rate: Annotated[float | None, _option("Of Adam.", "0.001")] = None,
+    schedule: Annotated[
+        str | None,
+        _option(
+            "Of the learning rate: constant, or threefold: the stairs of the IWAE paper.",
+            "constant",
+        ),
+    ] = None,
+    objective: Annotated[
+        str | None, _option("What is minimised; `tinyvae models` lists them.", "elbo")
+    ] = None,
+    samples: Annotated[int | None, _option("Codes drawn for an image in a step.", "1")] = None,
     beta: Annotated[float | None, _option("Weight of the KL in the loss.", "1.0")] = None,
+    normalised_beta: Annotated[
+        float | None, _option("In its place beta K / D, K latent dimensions, D pixels.", "0.0")
+    ] = None,
+    warm_up: Annotated[
+        int | None, _option("Epochs in which the weight of the KL rises to beta.", "0")
+    ] = None,
+    free_bits: Annotated[
+        float | None, _option("Nats that each latent dimension may use for free.", "0.0")
+    ] = None,
     seed: Annotated[int | None, _option("Of all that is random.", "0")] = None,
     backend: Annotated[str | None, _option("numpy, cupy (GPU), or auto.", "numpy")] = None,
     kernels: Annotated[
@@ -183,11 +217,9 @@ def _train(
     dataset = group.in_turn(config.dataset)
     if choose_epochs:
         config = config.with_enough_epochs(len(dataset.train))
-    console.say(
-        f"A VAE with {config.latent} latent dimension{'s' * (config.latent > 1)} on the "
-        f"{len(dataset.train):,} training images of [bold]{escape(config.data)}[/], "
-        f"seed {config.seed}, into {escape(str(run.path))}"
-    )
+    for line in config.describe(dataset.image_shape, len(dataset.train)):
+        console.say(escape(line))
+    console.say(f"Seed {config.seed}, into {escape(str(run.path))}")
     if group.size > 1:
         _introduce(group)
     with _to_go_on(run, group), console.Display() as display:
@@ -365,6 +397,19 @@ def data() -> None:
         table.add_row(card.name, card.size, card.licence, escape(card.where))
     console.console().print(table)
     console.say("One's own: --data images.npz, array.npy, or a folder of images.")
+
+
+@app.command()
+def models() -> None:
+    """List the models, likelihoods, posteriors, priors and objectives, with a line for each."""
+    from tinyvae.config import choices
+
+    for option, rows in choices().items():
+        table = console.table("name", "what it is", title=f"--{option}")
+        for name, line in rows:
+            table.add_row(name, escape(line))
+        console.console().print(table)
+        console.say("")
 
 
 @app.command()

@@ -8,13 +8,28 @@ from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import Any
 
-from tinyvae.backend import best, get
+import numpy as np
+
+from tinyvae.autograd import Tensor, no_grad
+from tinyvae.backend import best, get, use
 from tinyvae.data import Dataset, load
-from tinyvae.data.dataset import Binarise
+from tinyvae.data.dataset import Binarise, Split
+from tinyvae.distributions.divergences import is_analytic
+from tinyvae.distributions.likelihoods import LIKELIHOODS
+from tinyvae.distributions.posteriors import POSTERIORS, drawn
+from tinyvae.distributions.priors import PRIORS
 from tinyvae.errors import OptionError
+from tinyvae.models import MODELS, model_class
 from tinyvae.models.vae import VAE
+from tinyvae.noise import Noise
+from tinyvae.objectives import OBJECTIVES
 from tinyvae.training import Settings
 
+YOUNGER = (  # of which older runs had no choice
+    "kernels", "precision", "model", "likelihood", "posterior", "prior", "activation", "schedule",
+    "objective", "samples", "normalised_beta", "warm_up", "free_bits",
+)  # fmt: skip
+CLOSED = ("elbo", "elbo-analytic")  # objectives that take the KL in closed form
 BYTES = 64  # a parameter in training: value, gradient, Adam's two, the best, and their copies
 
 
@@ -27,10 +42,27 @@ class Config:
     data : str
         A name of `tinyvae data`, or a path.
     binarise : {"none", "static", "dynamic"}
+    model, likelihood, posterior, prior : str
+        Names of `tinyvae models`.
     latent : int
     hidden : tuple of int
+    activation : str
     epochs, batch : int
-    learning_rate, beta : float
+    learning_rate : float
+    schedule : {"constant", "threefold"}
+    objective : str
+        A name of `tinyvae models`.
+    samples : int
+        Codes that are drawn for an image in each step.
+    beta : float
+        The weight of the KL.
+    normalised_beta : float
+        The same divided by the pixels and multiplied by the latent dimensions
+        (Higgins et al., 2017), in its place; 0 if it is not given.
+    warm_up : int
+        As for `tinyvae.fit`.
+    free_bits : float
+        As for `tinyvae.fit`.
     seed : int
     backend : {"numpy", "cupy", "auto"}
     kernels : {"numpy", "numba"}
@@ -52,12 +84,23 @@ class Config:
 
     data: str = "digits"
     binarise: Binarise = "none"
+    model: str = "vae"
+    likelihood: str = "bernoulli"
+    posterior: str = "gaussian"
+    prior: str = "normal"
     latent: int = 2
     hidden: tuple[int, ...] = (256, 128)
+    activation: str = "relu"
     epochs: int = 300
     batch: int = 64
     learning_rate: float = 1e-3
+    schedule: str = "constant"
+    objective: str = "elbo"
+    samples: int = 1
     beta: float = 1.0
+    normalised_beta: float = 0.0
+    warm_up: int = 0
+    free_bits: float = 0.0
     seed: int = 0
     backend: str = "numpy"
     kernels: str = "numpy"
@@ -70,13 +113,43 @@ class Config:
             )
         if not 0 < self.learning_rate < math.inf:
             raise OptionError(f"a learning rate is a number above 0, not {self.learning_rate}")
-        _ = self.settings  # which checks the rest
+        if not 0 <= self.normalised_beta < math.inf:
+            raise OptionError(f"normalised_beta is a number from 0 up, not {self.normalised_beta}")
+        if self.normalised_beta and self.beta != 1:
+            raise OptionError(
+                f"beta = {self.beta} and normalised_beta = {self.normalised_beta} are two weights "
+                "for one KL: give one of them"
+            )
+        self._try_out()
 
-    @property
-    def settings(self) -> Settings:
-        """What of it says how to train."""
-        names = ("epochs", "batch", "learning_rate", "beta", "binarise", "seed")
-        return Settings(**{name: getattr(self, name) for name in names})
+    def _try_out(self) -> None:
+        """Measure the loss of the smallest such model, which refuses what does not go together."""
+        settings, images = self.settings((1, 1)), np.zeros((4, 1, 1), np.float32)
+        with use("numpy"), no_grad(), np.errstate(all="ignore"):
+            model = self._new((1, 1), 2, (2,))
+            model.begin(Split(images))
+            shape = (4, self.samples) if self.samples > 1 else (4,)
+            noise = drawn(model.posterior, Noise(0), shape, model.dtype)
+            x = Tensor.wrap(images.reshape(4, 1))
+            beta = settings.beta / max(1, self.warm_up)
+            OBJECTIVES[self.objective](model, x, noise, beta, self.free_bits)
+
+    def settings(self, image_shape: tuple[int, ...]) -> Settings:
+        """What of it says how to train, on images of that shape."""
+        own = {field.name for field in fields(self)}
+        names = [field.name for field in fields(Settings) if field.name in own]
+        values = {name: getattr(self, name) for name in names}
+        return Settings(**values | {"beta": self.effective_beta(image_shape)})
+
+    def effective_beta(self, image_shape: tuple[int, ...]) -> float:
+        """The weight of the KL in the loss, whichever way it was given.
+
+        >>> Config(normalised_beta=0.01, latent=4).effective_beta((20, 20))
+        1.0
+        """
+        if not self.normalised_beta:
+            return self.beta
+        return self.normalised_beta * math.prod(image_shape) / self.latent
 
     def with_enough_epochs(self, images: int) -> Config:
         """The same with the epochs that make about 6,000 steps, from 10 to 300.
@@ -87,6 +160,26 @@ class Config:
         steps = math.ceil(images / self.batch)
         return replace(self, epochs=min(300, max(10, round(6000 / steps))))
 
+    def describe(self, image_shape: tuple[int, ...], images: int) -> list[str]:
+        """What is trained, in words.
+
+        >>> for line in Config(beta=4.0).describe((2, 2), 10):
+        ...     print(line)
+        A vae with 2 latent dimensions on the 10 training images of digits
+        bernoulli likelihood, gaussian posterior, normal prior; KL in closed form
+        objective elbo, effective beta 4 (beta K / D = 2)
+        """
+        model, beta = self._new((1, 1), 2, (2,)), self.effective_beta(image_shape)
+        analytic = is_analytic(model.posterior, model.prior) and self.objective in CLOSED
+        kl = "KL in closed form" if analytic else f"KL by Monte Carlo, {_counted(self.samples)}"
+        normalised = beta * self.latent / math.prod(image_shape)
+        return [
+            f"A {self.model} with {_counted(self.latent, 'latent dimension')} on the {images:,} "
+            f"training images of {self.data}",
+            f"{self.likelihood} likelihood, {self.posterior} posterior, {self.prior} prior; {kl}",
+            f"objective {self.objective}, effective beta {beta:g} (beta K / D = {normalised:.3g})",
+        ]
+
     def settled(self) -> Config:
         """The same with the backend that ``"auto"`` stands for here."""
         return replace(self, backend=best()[0].name) if self.backend == "auto" else self
@@ -96,8 +189,8 @@ class Config:
         dataset = load(self.data).hold_out()
         return dataset.binarised(self.seed) if self.binarise == "static" else dataset
 
-    def model(self, image_shape: tuple[int, ...]) -> VAE:
-        """A new VAE of these sizes, on the backend in use.
+    def new_model(self, image_shape: tuple[int, ...]) -> VAE:
+        """A new model of these sizes, on the backend in use.
 
         Raises
         ------
@@ -113,10 +206,22 @@ class Config:
                     f"{count:,} parameters; to train it takes about {count * BYTES / 2**30:,.0f} "
                     f"GB, and {whose} {there / 2**30:,.0f} GB: choose smaller sizes"
                 )
-        return VAE(image_shape, self.latent, self.hidden, seed=self.seed)
+        return self._new(image_shape, self.latent, self.hidden)
+
+    def _new(self, image_shape: tuple[int, ...], latent: int, hidden: tuple[int, ...]) -> VAE:
+        return model_class(self.model)(
+            image_shape,
+            latent,
+            hidden,
+            self.activation,
+            self.seed,
+            self.likelihood,
+            self.posterior,
+            self.prior,
+        )
 
     def parameters(self, image_shape: tuple[int, ...]) -> int:
-        """How many numbers the VAE has to learn.
+        """How many numbers the plain VAE has to learn; other models have no fewer.
 
         >>> Config(latent=1, hidden=(3,)).parameters((2, 2))  # 4 -> 3 -> 2, and 1 -> 3 -> 4
         45
@@ -125,6 +230,25 @@ class Config:
         encoder = (pixels, *self.hidden, 2 * self.latent)
         decoder = (self.latent, *reversed(self.hidden), pixels)
         return sum((a + 1) * b for widths in (encoder, decoder) for a, b in pairwise(widths))
+
+
+def choices() -> dict[str, list[tuple[str, str]]]:
+    """For each option that names a part of a model, the names, with a line that says what it is."""
+    tables: dict[str, dict[str, Any]] = {
+        "model": {name: model_class(name) for name in MODELS},
+        "likelihood": dict(LIKELIHOODS),
+        "posterior": dict(POSTERIORS),
+        "prior": dict(PRIORS),
+        "objective": dict(OBJECTIVES),
+    }
+    return {
+        option: [(name, (found.__doc__ or "").partition("\n")[0]) for name, found in table.items()]
+        for option, table in tables.items()
+    }
+
+
+def _counted(count: int, what: str = "sample") -> str:
+    return f"{count} {what}{'s' * (count > 1)}"
 
 
 def _memory() -> float:
@@ -142,10 +266,10 @@ def parse(content: dict[str, Any]) -> Config:
     >>> parse(asdict(Config()) | {"hidden": [256, 128]}) == Config()
     True
     """
-    content = {"kernels": "numpy", "precision": "float32"} | content  # older runs had no choice
     values: dict[str, Any] = {"hidden": tuple(_sizes(content, "hidden"))}
     for field in fields(Config):
-        value = content.get(field.name)
+        default = field.default if field.name in YOUNGER else None
+        value = content.get(field.name, default)
         if field.name != "hidden" and type(value) is not type(field.default):
             raise OptionError(f"{field.name} is {value!r}, not of type {field.type}")
         values.setdefault(field.name, value)

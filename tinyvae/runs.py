@@ -81,9 +81,11 @@ class Run:
     def _trained(
         self, config: Config, dataset: Dataset, resume: bool, callbacks: Any, group: Communicator
     ) -> tuple[VAE, list[Row]]:
-        model, checkpoint = config.model(dataset.image_shape), self / "checkpoint.safetensors"
+        model, checkpoint = config.new_model(dataset.image_shape), self / "checkpoint.safetensors"
         parts = (dataset.train, dataset.valid)
-        trainer = Trainer(model, *parts, config.settings, callbacks, checkpoint, group)
+        trainer = Trainer(
+            model, *parts, config.settings(dataset.image_shape), callbacks, checkpoint, group
+        )
         if resume and group.once(lambda: self.has_state):
             trainer.resume()
         with contextlib.nullcontext() if group.rank else self._begun(config, dataset):
@@ -170,7 +172,7 @@ class Run:
                 f"holds at most {held:,}: one of them was altered; train again"
             )
         with backends.use("numpy"):
-            model = config.model(shape)
+            model = config.new_model(shape)
         expected = {name: (p.shape, p.dtype) for name, p in model.named_parameters()}
         model.load_state_dict(load_tensors(weights, expected)[0])
         return model

@@ -17,6 +17,7 @@ from tinyvae.autograd import OPS
 from tinyvae.autograd.lift import op as lift
 from tinyvae.backend import Array, Backend
 from tinyvae.data.dataset import Split
+from tinyvae.distributions import likelihoods, posteriors
 from tinyvae.nn import FlatParameters
 from tinyvae.training import Settings, Trainer
 
@@ -217,7 +218,8 @@ def an_adam() -> Scene:
 
 def a_derivation(name: str) -> Scene:
     """A derivation, in the loss of a whole training step."""
-    return in_a_step(OPS[name].bare, tv.objectives, name, adapt=lift)
+    used = likelihoods if hasattr(likelihoods, name) else posteriors
+    return in_a_step(OPS[name].bare, used, name, adapt=lift)
 
 
 def at_leisure(right: Code, *hosts: np.ndarray) -> Scene:

@@ -9,17 +9,16 @@ import numpy as np
 
 import tinyvae as tv
 from planted_backend.planting import Planted, beside_a_step, in_a_step, planted_in
-from tinyvae import objectives
 from tinyvae.autograd import Tensor, trace_non_finite
 from tinyvae.backend import Array
-from tinyvae.objectives import Terms, check_pixels, negative_elbo
+from tinyvae.objectives import Terms, check_pixels, elbo, negative_elbo
 from tinyvae.training import Trainer
 
 ERRORS: list[Planted] = []
 planted = partial(planted_in, ERRORS)
 STEP = in_a_step(Trainer.train_step)
 LOSS = in_a_step(negative_elbo, tv.training, "negative_elbo")
-FREE = in_a_step(objectives.free_kl, objectives, "free_kl", free_bits=0.2)
+FREE = in_a_step(elbo.free_kl, elbo, "free_kl", free_bits=0.2)
 
 
 # Looks at what is on the device
@@ -109,15 +108,15 @@ def largest_loss_by_python(trainer: Trainer, x: Tensor, noise: Array) -> Terms:
 
 
 @planted(FREE, "wait", "waits: bool")
-def free_bits_by_a_branch(mean: Tensor, log_variance: Tensor, free_bits: float) -> Tensor:
-    parts = objectives.kl_per_dimension(mean, log_variance)
+def free_bits_by_a_branch(model: tv.VAE, parameters: Any, free_bits: float) -> Tensor:
+    parts = elbo.kl_per_dimension(model, parameters)
     kept = [part if part.array > free_bits else part * 0 + free_bits for part in parts]
     return sum(kept[1:], kept[0])
 
 
 @planted(FREE, "wait", "waits: nonzero")
-def free_bits_by_the_places_above(mean: Tensor, log_variance: Tensor, free_bits: float) -> Tensor:
-    parts = objectives.kl_per_dimension(mean, log_variance)
+def free_bits_by_the_places_above(model: tv.VAE, parameters: Any, free_bits: float) -> Tensor:
+    parts = elbo.kl_per_dimension(model, parameters)
     above = parts.array > free_bits
     [places] = above.nonzero()
     return parts[places].sum() + free_bits * (parts.size - len(places))

@@ -4,6 +4,7 @@ from tinyvae.objectives.elbo import (
     Inferred,
     Terms,
     check_pixels,
+    elbo_analytic_terms,
     elbo_terms,
     free_kl,
     infer,
@@ -37,6 +38,7 @@ __all__ = [
 
 OBJECTIVES = {
     "elbo": elbo_terms,
+    "elbo-analytic": elbo_analytic_terms,
     "elbo-mc": elbo_mc_terms,
     "stl": stl_terms,
     "iwae": iwae_terms,

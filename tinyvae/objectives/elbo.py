@@ -125,13 +125,40 @@ def elbo_terms(
     beta: float | Tensor = 1.0,
     free_bits: float = 0.0,
 ) -> Terms:
-    """`negative_elbo` of pixels that are known to lie in [0, 1]."""
+    """The negative ELBO, its KL in closed form where there is one; see `negative_elbo`.
+
+    The pixels are known to lie in [0, 1].
+    """
     found = infer(model, x, noise)
     if free_bits:
         loss = found.reconstruction.mean() + beta * free_kl(model, found.parameters, free_bits)
     else:
         loss = getattr(model, "weigh", weigh)(found, beta)
     return Terms(loss, found.reconstruction, found.kl)
+
+
+def elbo_analytic_terms(
+    model: EncoderDecoder,
+    x: Tensor,
+    noise: Array,
+    beta: float | Tensor = 1.0,
+    free_bits: float = 0.0,
+) -> Terms:
+    """The negative ELBO with its KL in closed form, refused where there is none.
+
+    Raises
+    ------
+    OptionError
+        KL(q || p) has no closed form.
+    """
+    posterior, prior, _ = parts_of(model)
+    if not is_analytic(posterior, prior):
+        raise OptionError(
+            f"KL({type(posterior).__name__} || {type(prior).__name__}) has no closed form, so "
+            "objective='elbo-analytic' cannot be had: use 'elbo' or 'elbo-mc', which estimate it "
+            "from samples, or another posterior or prior"
+        )
+    return elbo_terms(model, x, noise, beta, free_bits)
 
 
 def infer(model: EncoderDecoder, x: Tensor, noise: Array) -> Inferred:

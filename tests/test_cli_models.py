@@ -1,0 +1,54 @@
+"""Which models the command line trains, and which it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from commandline import refused, tinyvae
+from test_cli import SMALL, write_images
+
+from tinyvae.config import Config, choices
+from tinyvae.errors import OptionError
+
+
+def test_models_lists_every_name_with_what_it_is():
+    lines = tinyvae("models").out.splitlines()
+    for rows in choices().values():
+        for name, what in rows:
+            assert what.endswith(".")
+            assert any(line.split("  ")[0] == name and what in line for line in lines), name
+
+
+@pytest.mark.parametrize("option", choices())
+def test_a_name_that_is_on_no_list_is_refused_with_the_list(option: str):
+    with pytest.raises(OptionError) as refusal:
+        Config(**{option: "no-such-thing"})
+    assert "no-such-thing" in str(refusal.value)
+    assert all(name in str(refusal.value) for name, _ in choices()[option])
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("--objective elbo-analytic --prior mixture:3", "no closed form"),
+        ("--objective iwae --beta 2", "no KL to weigh"),
+        ("--objective vimco", "use samples=2 or more"),
+        ("--free-bits 0.1 --prior mixture:3", "KL of each latent dimension in closed form"),
+        ("--beta 2 --normalised-beta 0.1", "two weights for one KL"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, reason: str
+):
+    monkeypatch.chdir(tmp_path)
+    assert reason in refused("train", "--data", write_images(), *SMALL, *words.split())
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_effective_beta_is_printed_however_it_was_given():
+    given = {"beta": 8.0, "normalised_beta": 4 * 2.0 / 100}
+    for name, value in given.items():
+        lines = Config(**{name: value}, latent=4).describe((10, 10), 5)
+        wanted = 8 if name == "beta" else 0.08 * 100 / 4
+        assert f"effective beta {wanted:g} " in lines[-1]
