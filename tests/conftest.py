@@ -53,7 +53,8 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
 LONG_ON_THE_STANDIN = {
     "test_float32.py", "test_large.py", "test_ops_gradients.py", "test_gradcheck.py",
     "test_wrong_gradients.py", "test_kinks.py", "test_exact_gaussian.py", "test_exact_bernoulli.py",
-    "test_training_by_estimators.py", "test_against_torch_training.py", "test_training_together.py", "test_importance_weights.py",
+    "test_against_torch_training.py", "test_training_together.py", "test_importance_weights.py",
+    "test_training_by_estimators.py",
 }  # fmt: skip
 
 
