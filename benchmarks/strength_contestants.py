@@ -20,7 +20,7 @@ from tinyvae import backend as backends
 from tinyvae.autograd import OPS
 from tinyvae.checker import GradientReport
 from tinyvae.errors import TinyvaeError
-from tinyvae.evaluation.gradients import CASES
+from tinyvae.evaluation.cases import CASES
 
 BATCHES = {
     "bernoulli_cross_entropy": [(64, 784)] * 2,

@@ -40,6 +40,8 @@ INDICES: list[Any] = [
     *(1, np.s_[1:, ::2], np.s_[:, ::-2], np.s_[..., None, -1], [2, 0, 2, 2]),
     *(([0, 0, 1], [1, 1, 2]), np.s_[:, np.array([[1, 1], [0, -1]])], np.array([True, False, True])),
 ]
+OF_TWO, OF_THREE = ([on(*[s] * n) for s in (MATRIX, CUBE, (4,))] for n in (2, 3))
+OF_SCALES = [on(MATRIX, MATRIX, logs) for logs in (MATRIX, (1,), (), (3, 1), -1.5)]
 TABLE: dict[str, list[On]] = {
     **dict.fromkeys(("add", "subtract", "multiply", "divide", "maximum"), BROADCAST),
     **dict.fromkeys(("negative", "exp", "log", "sqrt", "abs", "tanh", "sigmoid", "softplus"), ONE),
@@ -63,13 +65,17 @@ TABLE: dict[str, list[On]] = {
     "getitem": [on(MATRIX, index=index) for index in INDICES],
     "concatenate": [on(MATRIX, (2, 4), (1, 4)), on(MATRIX, (3, 2), axis=-1)],
     "stack": [on(MATRIX, MATRIX, MATRIX), on(MATRIX, MATRIX, axis=-1)],
-    "bernoulli_cross_entropy": [on(shape, shape) for shape in (MATRIX, CUBE, (4,))],
-    "gaussian_sample": [on(shape, shape, shape) for shape in (MATRIX, CUBE, (4,))],
-    "kl_standard_normal": [on(shape, shape) for shape in (MATRIX, CUBE, (4,))],
+    **dict.fromkeys(("bernoulli_cross_entropy", "continuous_bernoulli_cross_entropy"), OF_TWO),
+    **dict.fromkeys(("gaussian_sample", "laplace_sample", "logistic_sample"), OF_THREE),
+    **dict.fromkeys(("uniform_sample", "uniform_log_likelihood"), OF_THREE),
+    **dict.fromkeys(("kl_standard_normal", "kl_laplace_standard_normal"), OF_TWO),
+    **dict.fromkeys(("kl_logistic_standard_normal", "kl_uniform_standard_normal"), OF_TWO),
     "kl_gaussian": [on(*(shape,) * 4) for shape in (MATRIX, CUBE, (4,))],
     "importance_bound": [on(CUBE), on((5,)), on((4, 1))],
-    "gaussian_log_likelihood": [
-        on(MATRIX, MATRIX, log_variance) for log_variance in (MATRIX, (1,), (), (3, 1), -1.5)
+    "gaussian_log_likelihood": OF_SCALES,
+    **dict.fromkeys(("laplace_log_likelihood", "logistic_log_likelihood"), OF_SCALES),
+    "discretised_logistic_cross_entropy": [
+        on(MATRIX, logs, MATRIX) for logs in (MATRIX, (1,), (3, 1), -1.5)
     ],
 }
 CASES = {f"{name}-{k}": (name, case) for name in TABLE for k, case in enumerate(TABLE[name])}
@@ -93,9 +99,29 @@ def spread(rng: np.random.Generator, shape: tuple[int, ...], scale: float) -> np
     return normal(rng, shape, max(scale, 0.1))
 
 
+def logits(rng: np.random.Generator, shape: tuple[int, ...], scale: float) -> np.ndarray:
+    """Where a normaliser by the textbook has its digits: neither near 0 nor far from it."""
+    return np.asarray(rng.choice([-1, 1], shape) * rng.uniform(0.5, 4, shape))
+
+
 def pixels(rng: np.random.Generator, shape: tuple[int, ...], scale: float = 1.0) -> np.ndarray:
     """Half of them black or white, the others grey; in [0, 1] at every scale."""
     return np.where(rng.random(shape) < 0.5, rng.integers(2, size=shape), rng.random(shape))
+
+
+def noise(rng: np.random.Generator, shape: tuple[int, ...], scale: float = 1.0) -> np.ndarray:
+    """From (0, 1)."""
+    return rng.uniform(0.001, 0.999, shape)
+
+
+def narrow(rng: np.random.Generator, shape: tuple[int, ...], scale: float) -> np.ndarray:
+    """The log of a scale that leaves two grey levels apart something to differ by."""
+    return rng.uniform(-2, 2, shape)
+
+
+def wide(rng: np.random.Generator, shape: tuple[int, ...], scale: float) -> np.ndarray:
+    """The log of a width that has all of (0, 1) within half of it, whatever the middle there."""
+    return rng.uniform(1, 2, shape)
 
 
 DRAWS: dict[str, tuple[Draw, ...]] = {
@@ -104,6 +130,14 @@ DRAWS: dict[str, tuple[Draw, ...]] = {
     "bernoulli_cross_entropy": (normal, pixels),
     "kl_standard_normal": (spread, spread),
     "kl_gaussian": (spread,) * 4,
+    **dict.fromkeys(
+        ("laplace_sample", "logistic_sample", "uniform_sample"), (normal, central, noise)
+    ),
+    "logistic_log_likelihood": (normal, normal, central),
+    "uniform_log_likelihood": (noise, noise, wide),
+    "kl_uniform_standard_normal": (normal, central),
+    "continuous_bernoulli_cross_entropy": (logits, pixels),
+    "discretised_logistic_cross_entropy": (noise, narrow, pixels),
 }
 
 

@@ -54,6 +54,7 @@ LONG_ON_THE_STANDIN = {
     "test_float32.py", "test_large.py", "test_ops_gradients.py", "test_gradcheck.py",
     "test_wrong_gradients.py", "test_kinks.py", "test_exact_gaussian.py", "test_exact_bernoulli.py",
     "test_against_torch_training.py", "test_training_together.py", "test_importance_weights.py",
+    "test_gradients_of_parts.py",
     "test_training_by_estimators.py",
 }  # fmt: skip
 

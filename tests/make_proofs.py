@@ -16,7 +16,7 @@ from sources import ROOT, at
 
 from tinyvae.autograd import OPS
 from tinyvae.evaluation import proofs
-from tinyvae.evaluation.gradients import CASES
+from tinyvae.evaluation.cases import CASES
 
 PAGE = ROOT / "tutorials" / "proofs.md"
 

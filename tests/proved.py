@@ -16,8 +16,8 @@ from planted.ops.catch import MISSED, caught_by
 from planted.ops.collected import planted
 from sources import ROOT, TESTS, asked, at, entry, functions, imports, names, taken_from
 
-from tinyvae.evaluation import gradients, proofs
-from tinyvae.evaluation.gradients import CASES
+from tinyvae.evaluation import cases, proofs
+from tinyvae.evaluation.cases import CASES
 
 LIBRARIES = {"sympy": "SymPy", "torch": "PyTorch", "jax": "JAX"}
 
@@ -45,7 +45,7 @@ def lacking(name: str, found: Record) -> list[str]:
 
 
 def check(name: str) -> Record | None:
-    where = entry(name, [Path(gradients.__file__)])
+    where = entry(name, [Path(cases.__file__)])
     return {"at": where.at, "cases": len(CASES[name])} if where and CASES.get(name) else None
 
 

@@ -53,6 +53,7 @@ class Truth(NamedTuple):
     name: str = "y"
     options: Any = {}  # noqa: RUF012 - an empty one, that nothing changes
     densities: Any = ()  # of what the docstring calls q(z) and p(z)
+    under_q: Any = mean_under_q
 
 
 u = sp.sqrt(2 / sp.pi) * (x + sp.Rational("0.044715") * x**3)

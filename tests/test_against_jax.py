@@ -21,7 +21,7 @@ from tinyvae.optim import SGD, Adam, Optimiser, RMSprop, clip_global_norm, expon
 
 jax = pytest.importorskip("jax", reason="compares with JAX: pip install 'tinyvae[compare]'")
 jax.config.update("jax_platforms", "cpu")
-jnp, norm = jax.numpy, pytest.importorskip("jax.scipy.stats").norm
+jnp, stats = jax.numpy, pytest.importorskip("jax.scipy.stats")
 theirs = pytest.importorskip("jax.example_libraries.optimizers")
 Function = Callable[..., Any]
 pytestmark = pytest.mark.slow  # JAX compiles every function for every shape
@@ -46,7 +46,23 @@ def kl(mean: Any, log_variance: Any, other_mean: Any = 0.0, other_log_variance: 
 
 
 def log_likelihood(x: Any, mean: Any, log_variance: Any) -> Any:
-    return jnp.sum(norm.logpdf(x, mean, jnp.exp(log_variance / 2)), -1)
+    return jnp.sum(stats.norm.logpdf(x, mean, jnp.exp(log_variance / 2)), -1)
+
+
+LOG_2 = np.log(2)
+
+
+def from_moments(mean: Any, variance: Any, entropy: Any) -> Any:
+    """KL from N(0, 1): the mean of its -log density, less the entropy."""
+    return jnp.sum((mean**2 + variance + jnp.log(2 * jnp.pi)) / 2 - entropy, -1)
+
+
+def discretised_logistic(mean: Any, log_scale: Any, targets: Any) -> Any:
+    """By the distribution function's differences, open at either end."""
+    upper = jnp.where(targets < 1 - 1 / 510, targets + 1 / 510, 1e6)
+    lower = jnp.where(targets > 1 / 510, targets - 1 / 510, -1e6)
+    below = [stats.logistic.cdf(edge, mean, jnp.exp(log_scale)) for edge in (upper, lower)]
+    return -jnp.sum(jnp.log(below[0] - below[1]), -1)
 
 
 FUNCTIONS: dict[str, Function] = {
@@ -73,6 +89,25 @@ FUNCTIONS: dict[str, Function] = {
     "kl_gaussian": kl,
     "importance_bound": lambda w: jax.nn.logsumexp(w, -1) - jnp.log(w.shape[-1]),
     "gaussian_log_likelihood": log_likelihood,
+    "laplace_log_likelihood": lambda x, m, s: jnp.sum(stats.laplace.logpdf(x, m, jnp.exp(s)), -1),
+    "laplace_sample": lambda m, s, u: (
+        m - jnp.exp(s) * jnp.sign(u - 0.5) * jnp.log(1 - 2 * jnp.abs(u - 0.5))
+    ),
+    "kl_laplace_standard_normal": lambda m, s: from_moments(m, 2 * jnp.exp(2 * s), 1 + LOG_2 + s),
+    "logistic_log_likelihood": lambda x, m, s: jnp.sum(stats.logistic.logpdf(x, m, jnp.exp(s)), -1),
+    "logistic_sample": lambda m, s, u: stats.logistic.ppf(u, m, jnp.exp(s)),
+    "kl_logistic_standard_normal": lambda m, s: from_moments(
+        m, jnp.pi**2 / 3 * jnp.exp(2 * s), 2 + s
+    ),
+    "uniform_log_likelihood": lambda x, m, s: jnp.sum(
+        stats.uniform.logpdf(x, m - jnp.exp(s) / 2, jnp.exp(s)), -1
+    ),
+    "uniform_sample": lambda m, s, u: m + jnp.exp(s) * u - jnp.exp(s) / 2,
+    "kl_uniform_standard_normal": lambda m, s: from_moments(m, jnp.exp(2 * s) / 12, s),
+    "continuous_bernoulli_cross_entropy": lambda logits, t: (
+        cross_entropy(logits, t) - jnp.sum(jnp.log(logits / jnp.tanh(logits / 2)), -1)
+    ),
+    "discretised_logistic_cross_entropy": discretised_logistic,
 }
 
 

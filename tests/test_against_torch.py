@@ -51,6 +51,44 @@ def kl_standard(mean: Any, log_variance: Any) -> Any:
     return kl(mean, log_variance, torch.zeros_like(mean), torch.zeros_like(mean))
 
 
+def laplace(mean: Any, log_scale: Any) -> Any:
+    return dist.Laplace(mean, exp(log_scale))
+
+
+def logistic(mean: Any, log_scale: Any) -> Any:
+    """The logit of a uniform number, moved and scaled: PyTorch has no name for it."""
+    to = [dist.SigmoidTransform().inv, dist.AffineTransform(mean, exp(log_scale))]
+    return dist.TransformedDistribution(dist.Uniform(torch.zeros_like(mean), 1.0), to)
+
+
+def uniform(mean: Any, log_width: Any) -> Any:
+    half = torch.exp(log_width) / 2
+    return dist.Uniform(mean - half, mean + half)
+
+
+def exp(number: Any) -> Any:
+    return torch.exp(torch.as_tensor(number, dtype=torch.float64))
+
+
+def from_standard(q: Any) -> Any:
+    """KL(q || N(0, 1))."""
+    p = dist.Normal(torch.zeros_like(q.mean), 1.0)
+    return dist.kl_divergence(q, p).sum(-1)
+
+
+def continuous_bernoulli(logits: Any, targets: Any) -> Any:
+    return -dist.ContinuousBernoulli(logits=logits, lims=(0.5, 0.5)).log_prob(targets).sum(-1)
+
+
+def discretised_logistic(mean: Any, log_scale: Any, targets: Any) -> Any:
+    """By the distribution function's differences, open at either end."""
+    far = torch.full_like(targets, 1e6)
+    upper = torch.where(targets < 1 - 1 / 510, targets + 1 / 510, far)
+    lower = torch.where(targets > 1 / 510, targets - 1 / 510, -far)
+    below = [torch.sigmoid((edge - mean) / exp(log_scale)) for edge in (upper, lower)]
+    return -torch.log(below[0] - below[1]).sum(-1)
+
+
 FUNCTIONS: dict[str, Function] = {
     **{
         name: getattr(torch, name) for name in ("add", "subtract", "multiply", "divide", "negative")
@@ -85,6 +123,21 @@ FUNCTIONS: dict[str, Function] = {
     "kl_gaussian": kl,
     "importance_bound": lambda w: torch.logsumexp(w, -1) - math.log(w.shape[-1]),
     "gaussian_log_likelihood": lambda x, m, s: gaussian(m, s).log_prob(x).sum(-1),
+    "laplace_log_likelihood": lambda x, m, s: laplace(m, s).log_prob(x).sum(-1),
+    "laplace_sample": lambda m, s, u: laplace(m, s).icdf(u),
+    "kl_laplace_standard_normal": lambda m, s: from_standard(laplace(m, s)),
+    "logistic_log_likelihood": lambda x, m, s: logistic(m, s).log_prob(x).sum(-1),
+    "logistic_sample": lambda m, s, u: logistic(m, s).icdf(u),
+    "kl_logistic_standard_normal": lambda m, s: (
+        (m**2 + torch.exp(2 * s) * np.pi**2 / 3 + np.log(2 * np.pi)) / 2 - s - 2
+    ).sum(-1),
+    "uniform_log_likelihood": lambda x, m, s: (
+        uniform(m, s).log_prob(x).sum(-1) + 0 * x.sum(-1)  # of which theirs has no gradient
+    ),
+    "uniform_sample": lambda m, s, u: uniform(m, s).icdf(u),
+    "kl_uniform_standard_normal": lambda m, s: from_standard(uniform(m, s)),
+    "continuous_bernoulli_cross_entropy": continuous_bernoulli,
+    "discretised_logistic_cross_entropy": discretised_logistic,
 }
 
 

@@ -8,7 +8,7 @@ import pytest
 from commandline import refused, tinyvae
 
 from tinyvae.autograd import op
-from tinyvae.evaluation.gradients import CASES
+from tinyvae.evaluation.cases import CASES
 
 
 @pytest.fixture(autouse=True)

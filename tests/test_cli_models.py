@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from commandline import refused, tinyvae
 from test_cli import SMALL, write_images
 
+import tinyvae as tv
+from tinyvae import pictures
 from tinyvae.config import Config, choices
 from tinyvae.errors import OptionError
+from tinyvae.models.fitted import fit_prior
+from tinyvae.runs import Run
 
 
 def test_models_lists_every_name_with_what_it_is():
@@ -44,6 +49,27 @@ def test_what_does_not_go_together_is_refused_with_the_reason(
     monkeypatch.chdir(tmp_path)
     assert reason in refused("train", "--data", write_images(), *SMALL, *words.split())
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_prior_fitted_after_training_is_kept_with_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pictures, "every", lambda *_: iter(()))
+    for name in ("fitted:2", "normal"):
+        out = ("--out", name[:6], "--prior", name)
+        assert tinyvae("train", "--data", write_images(), *SMALL, *out).code == 0
+    fitted, normal = Run(tmp_path / "fitted").model(), Run(tmp_path / "normal").model()
+    for name, weights in normal.state_dict().items():
+        np.testing.assert_array_equal(fitted.state_dict()[name], weights)
+    images = Run(tmp_path / "normal").config.dataset().train.images
+    wanted = fit_prior(normal, images, 2, seed=0)
+    z = tv.Noise(1).normal((50, 2))
+    found, known = (prior.log_prob(tv.Tensor(z), normal.encode) for prior in (fitted.prior, wanted))
+    np.testing.assert_allclose(found.numpy(), known.numpy(), rtol=1e-5)
+    assert not np.allclose(
+        found.numpy(), normal.prior.log_prob(tv.Tensor(z), normal.encode).numpy()
+    )
 
 
 def test_the_effective_beta_is_printed_however_it_was_given():

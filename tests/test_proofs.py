@@ -16,13 +16,12 @@ from planted.ops.collected import planted
 from proved import LIBRARIES, comparisons, count, lacking, record
 from sources import ROOT, asked, entry
 
-from tinyvae.autograd import OPS, derivations, op
+from tinyvae.autograd import DERIVATIONS, OPS, derivations, op
 from tinyvae.backend.numpy_kernels import KERNELS
 from tinyvae.evaluation import proofs
-from tinyvae.evaluation.gradients import CASES
+from tinyvae.evaluation.cases import CASES
 
 RECORDS = proofs.records()
-DERIVATIONS = [name for name in CASES if hasattr(derivations, name)]
 everywhere = pytest.mark.parametrize("name", OPS)
 
 

@@ -23,8 +23,10 @@ from tinyvae.checkpoint import (
 )
 from tinyvae.config import Config, parse, parse_image_shape
 from tinyvae.data import Dataset
+from tinyvae.distributions.priors import Fitted
 from tinyvae.errors import OptionError, RunError
 from tinyvae.evaluation.elbo import Evaluation, evaluate
+from tinyvae.models.fitted import fit_prior
 from tinyvae.models.vae import VAE
 from tinyvae.parallel import Alone, Communicator
 from tinyvae.training import Progress, Row, Trainer
@@ -72,8 +74,11 @@ class Run:
         config = group.once(config.settled)
         with backends.use(config.backend, config.kernels, config.precision):
             model, history = self._trained(config, dataset, resume, callbacks, group)
-        if group.rank:
-            return history
+            if group.rank:
+                return history
+            if isinstance(model.prior, Fitted):
+                images, count = dataset.train.images, len(model.prior.logits)
+                model.prior = fit_prior(model, images, count, config.seed)
         save_tensors(self / "weights.safetensors", model.state_dict())
         save_history(self / "history.csv", history)
         return history
@@ -175,6 +180,8 @@ class Run:
             model = config.new_model(shape)
         expected = {name: (p.shape, p.dtype) for name, p in model.named_parameters()}
         model.load_state_dict(load_tensors(weights, expected)[0])
+        if isinstance(model.prior, Fitted):
+            model.prior.is_standard = False
         return model
 
     def _read(self) -> tuple[Config, tuple[int, ...]]:

@@ -8,43 +8,26 @@ difference; the unit is then that of its largest term.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
+import exact_densities
 import mpmath as mp
 import numpy as np
 import pytest
+from exact_densities import Exact, Terms, excess, sigma
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinyvae.autograd import Tensor, derivations
+from tinyvae.autograd import DERIVATIONS, OPS, Tensor
 
-Terms = tuple[mp.mpf, ...]
 ULPS = {"float64": 4.0, "float32": 5.0}  # NumPy's exp of float32 alone is good to 2.5
-
-
-class Exact(NamedTuple):
-    """The terms of a value, and of its gradient for every input, by the definition."""
-
-    value: Callable[..., Terms]
-    gradients: tuple[Callable[..., Terms], ...]
-
-
-def sigma(x: mp.mpf) -> mp.mpf:
-    return 1 / (1 + mp.exp(-x))
+WIDER = {"kl_logistic_standard_normal": 2.0}  # its log variance is a difference near its least
 
 
 def cross_entropy(x: mp.mpf, t: mp.mpf) -> mp.mpf:
     """-t log sigma(x) - (1 - t) log sigma(-x)."""
     return t * mp.log1p(mp.exp(-x)) + (1 - t) * mp.log1p(mp.exp(x))
-
-
-def excess(x: mp.mpf) -> mp.mpf:
-    """e^x - 1 - x, whose first terms cancel beyond 50 digits for a tiny x."""
-    if abs(x) > mp.mpf("1e-6"):
-        return mp.expm1(x) - x
-    return mp.fsum(x**n / mp.factorial(n) for n in range(2, 10))
 
 
 LOG_2_PI = mp.log(2 * mp.pi)
@@ -83,6 +66,7 @@ EXACT = {
             lambda x, m, v: ((x - m) ** 2 * mp.exp(-v) / 2, -mp.mpf(1) / 2),
         ),
     ),
+    **exact_densities.DENSITIES,
 }
 
 # Where each kind of input is looked at by hand
@@ -98,6 +82,7 @@ BY_HAND = {
     "kl_gaussian": (MEANS[1:], LOG_VARIANCES, (0.0, 1.0), LOG_VARIANCES),
     "gaussian_log_likelihood": (MEANS, MEANS, LOG_VARIANCES),
     "importance_bound": (LOGITS,),
+    **exact_densities.BY_HAND,
 }
 
 logits = st.floats(-1e4, 1e4)
@@ -111,6 +96,7 @@ INPUTS = {
     "kl_gaussian": st.tuples(means, log_variances, means, log_variances),
     "gaussian_log_likelihood": st.tuples(means, means, log_variances),
     "importance_bound": st.tuples(logits),
+    **exact_densities.INPUTS,
 }
 
 
@@ -132,6 +118,7 @@ def drawn(name: str) -> tuple[tuple[float, ...], ...]:
         "kl_gaussian": (mean, log_variance, mean * near, other_log_variance),
         "gaussian_log_likelihood": (mean * near, mean, log_variance),
         "importance_bound": (mean,),
+        **exact_densities.columns(n),
     }[name]
     return tuple(zip(*(c.tolist() for c in columns), strict=True))
 
@@ -159,7 +146,7 @@ def computed(name: str, dtype: str, points: list[Point]) -> list[np.ndarray]:
     """The value and every gradient at all points in one go, each of shape (N,)."""
     columns = np.array([p.inputs for p in points], dtype).T[..., None]  # (inputs, N, 1)
     xs = [Tensor(np.ascontiguousarray(c), requires_grad=True) for c in columns]
-    value = getattr(derivations, name)(*xs)
+    value = OPS[name](*xs)
     value.backward(np.ones(value.shape, dtype))
     return [value.numpy().reshape(-1), *(Tensor(x.grad).numpy()[:, 0] for x in xs)]
 
@@ -189,14 +176,14 @@ def worst(name: str, dtype: str, inputs: list[tuple[float, ...]]) -> list[tuple[
 def test_values_and_gradients_are_exact_to_a_few_ulp_at_points_chosen_by_hand(backend, name, dtype):
     inputs = list(itertools.product(*BY_HAND[name]))
     for error, where in worst(name, dtype, inputs):
-        assert error <= ULPS[dtype], where
+        assert error <= ULPS[dtype] * WIDER.get(name, 1), where
 
 
 @pytest.mark.parametrize("dtype", ULPS)
 @pytest.mark.parametrize("name", EXACT)
 def test_values_and_gradients_are_exact_to_a_few_ulp_where_rounding_bites(backend, name, dtype):
     for error, where in worst(name, dtype, list(drawn(name))):
-        assert error <= ULPS[dtype], where
+        assert error <= ULPS[dtype] * WIDER.get(name, 1), where
 
 
 @pytest.mark.parametrize("dtype", ULPS)
@@ -206,7 +193,7 @@ def test_values_and_gradients_are_exact_to_a_few_ulp_at_any_point(backend, name,
     def holds(inputs):
         if point(name, dtype, inputs) is not None:
             for error, where in worst(name, dtype, [inputs]):
-                assert error <= ULPS[dtype], where
+                assert error <= ULPS[dtype] * WIDER.get(name, 1), where
 
     holds()
 
@@ -224,5 +211,4 @@ def test_the_exact_gradients_are_the_derivatives_of_the_exact_values(name):
 
 
 def test_every_derivation_is_measured():
-    ops = {n for n, f in vars(derivations).items() if hasattr(f, "bare")}
-    assert ops == EXACT.keys()
+    assert DERIVATIONS.keys() == EXACT.keys()

@@ -7,7 +7,7 @@ import pytest
 
 from tinyvae.autograd import OPS, Tensor
 from tinyvae.checker import gradcheck
-from tinyvae.evaluation.gradients import CASES
+from tinyvae.evaluation.cases import CASES
 from tinyvae.noise import Noise
 
 NAMED = [(name, k) for name, cases in CASES.items() for k in range(len(cases))]

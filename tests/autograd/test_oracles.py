@@ -9,6 +9,7 @@ from typing import Any
 import mpmath as mp
 import numpy as np
 import pytest
+import slips_of_densities
 from oracles import ORACLES
 from oracles.distributions import expected
 from oracles.measure import rounded
@@ -224,6 +225,7 @@ SLIPS: dict[str, tuple[Callable[..., Any], ...]] = {
         lambda x, m, v: -((x - m) ** 2 * np.exp(-v / 2) + v + np.log(2 * np.pi)).sum(axis=-1) / 2,
         lambda x, m, v: -((x - m) ** 2).sum(axis=-1),
     ),
+    **slips_of_densities.DENSITIES,
 }
 
 

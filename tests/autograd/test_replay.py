@@ -14,7 +14,7 @@ from tinyvae.autograd import OPS, trace_non_finite
 from tinyvae.autograd.replay import agree
 from tinyvae.backend import Backend, base, get
 from tinyvae.errors import GraphError, OptionError
-from tinyvae.evaluation.gradients import CASES
+from tinyvae.evaluation.cases import CASES
 
 EVERY_CASE = {f"{name}-{k}": case for name in CASES for k, case in enumerate(CASES[name])}
 BY_A_MASK = "getitem-6"

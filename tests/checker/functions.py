@@ -10,7 +10,7 @@ import numpy as np
 
 from tinyvae.autograd import op
 from tinyvae.checker import GradientReport
-from tinyvae.evaluation.gradients import CASES
+from tinyvae.evaluation.cases import CASES
 from tinyvae.noise import Noise
 
 RNG = np.random.default_rng(0)

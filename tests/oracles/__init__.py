@@ -8,11 +8,14 @@ digits, divergences from quadrature, arrays from loops over indices.
 from __future__ import annotations
 
 from oracles.arrays import ARRAYS
+from oracles.densities import DENSITIES
 from oracles.distributions import DISTRIBUTIONS
 from oracles.elementwise import ELEMENTWISE
 from oracles.measure import Exact, Forward, Oracle
 from oracles.reductions import ALONG_AN_AXIS
 
-ORACLES: dict[str, tuple[Oracle, ...]] = ELEMENTWISE | ALONG_AN_AXIS | ARRAYS | DISTRIBUTIONS
+ORACLES: dict[str, tuple[Oracle, ...]] = (
+    ELEMENTWISE | ALONG_AN_AXIS | ARRAYS | DISTRIBUTIONS | DENSITIES
+)
 
 __all__ = ["ORACLES", "Exact", "Forward", "Oracle"]

@@ -156,7 +156,7 @@ def kl_standard_normal(mean: Array, log_variance: Array) -> ValueAndPullback:
     same_shape("kl_standard_normal", mean, log_variance)
     xp = namespace(mean)
     surplus = xp.expm1(log_variance)  # v - 1
-    spread = _excess(log_variance, surplus)
+    spread = excess(log_variance, surplus)
     return xp.sum((mean * mean + spread) / 2, axis=-1), (
         lambda g: g[..., None] * mean,
         lambda g: g[..., None] * (surplus / 2),
@@ -216,7 +216,7 @@ def kl_gaussian(
     surplus = xp.where(difference < 2, xp.expm1(difference), ratio - 1)
     pull = r * precision
     square = pull * r  # in this order, since r * r can underflow where r^2/w does not
-    spread = _excess(difference, surplus)
+    spread = excess(difference, surplus)
     return xp.sum((square + spread) / 2, axis=-1), (
         lambda g: g[..., None] * pull,
         lambda g: g[..., None] * (surplus / 2),
@@ -265,9 +265,7 @@ def gaussian_log_likelihood(x: Array, mean: Array, log_variance: Array) -> Value
     """
     same_shape("gaussian_log_likelihood", x, mean)
     xp = namespace(x)
-    logs = log_variance if hasattr(log_variance, "dtype") else xp.full((), log_variance, x.dtype)
-    if (x + logs).shape != x.shape:
-        raise ShapeError(f"log_variance of shape {logs.shape} does not fit into x of {x.shape}")
+    logs = scale_for(x, log_variance)
     r, precision = x - mean, xp.exp(-logs)
     pull = r * precision
     square = pull * r  # in this order, since r * r can overflow where r^2 / v does not
@@ -322,7 +320,16 @@ def importance_bound(log_weights: Array) -> ValueAndPullback:
     return bound[..., 0], lambda g: g[..., None] * (weights / total)
 
 
-def _excess(x: Array, surplus: Array) -> Array:
+def scale_for(x: Array, log_scale: Array) -> Array:
+    """The log of a scale or of a variance as an array: one for each element of x, or shared."""
+    is_array = hasattr(log_scale, "dtype")
+    logs = log_scale if is_array else namespace(x).full((), log_scale, x.dtype)
+    if (x + logs).shape != x.shape:
+        raise ShapeError(f"a log scale of shape {logs.shape} does not fit into x of {x.shape}")
+    return logs
+
+
+def excess(x: Array, surplus: Array) -> Array:
     """e^x - 1 - x from e^x - 1; near 0 by its series, x^2/2 (1 + x/3 (1 + x/4 (...)))."""
     xp = namespace(x)
     near = xp.clip(x, -1, 2)

@@ -202,15 +202,19 @@ def sigmoid(x: Array) -> ValueAndPullback:
     return y, lambda g: g * y * logistic(-x)
 
 
+def smooth_hinge(x: Array) -> Array:
+    """log(1 + e^x) of an array, without overflow: max(x, 0) + log(1 + e^-|x|)."""
+    xp = namespace(x)
+    return xp.maximum(x, 0) + xp.log1p(xp.exp(-xp.abs(x)))
+
+
 @core_op()
 def softplus(x: Array) -> ValueAndPullback:
     """The smooth rectifier, y = log(1 + e^x) = max(x, 0) + log(1 + e^-|x|).
 
     Its slope is the logistic function, dy/dx = 1 / (1 + e^-x).
     """
-    xp = namespace(x)
-    y = xp.maximum(x, 0) + xp.log1p(xp.exp(-xp.abs(x)))
-    return y, lambda g: g * logistic(x)
+    return smooth_hinge(x), lambda g: g * logistic(x)
 
 
 # Activations with a kink at 0, or nearly one

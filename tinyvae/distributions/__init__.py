@@ -2,6 +2,16 @@
 
 from tinyvae.distributions.likelihoods import Bernoulli, Likelihood
 from tinyvae.distributions.posteriors import Gaussian, Posterior
-from tinyvae.distributions.priors import Prior, StandardNormal
+from tinyvae.distributions.priors import Fitted, Mixture, Prior, StandardNormal, Vamp
 
-__all__ = ["Bernoulli", "Gaussian", "Likelihood", "Posterior", "Prior", "StandardNormal"]
+__all__ = [
+    "Bernoulli",
+    "Fitted",
+    "Gaussian",
+    "Likelihood",
+    "Mixture",
+    "Posterior",
+    "Prior",
+    "StandardNormal",
+    "Vamp",
+]

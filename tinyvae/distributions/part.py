@@ -49,3 +49,19 @@ def made(kind: str, asked: Any, known: Mapping[str, Callable[..., Any]], *sizes:
             f"the {kind} {asked!r}: {error}; a number stands behind a colon, as in 'mixture:10', "
             "where the part takes one"
         ) from None
+
+
+def whole(number: float, least: int = 1) -> int:
+    """A number as a count.
+
+    >>> whole(10.0)
+    10
+
+    Raises
+    ------
+    OptionError
+        It is none, or too small.
+    """
+    if number != int(number) or number < least:
+        raise OptionError(f"a whole number from {least} up, not {number:g}")
+    return int(number)

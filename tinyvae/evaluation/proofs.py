@@ -18,9 +18,10 @@ from textwrap import indent
 from typing import Any, NamedTuple
 
 from tinyvae import backend as backends
-from tinyvae.autograd import OPS, derivations
+from tinyvae.autograd import DERIVATIONS, OPS
 from tinyvae.checker import GradientReport
-from tinyvae.evaluation.gradients import CASES, reports, without_kernel
+from tinyvae.evaluation.cases import CASES
+from tinyvae.evaluation.gradients import reports, without_kernel
 
 FILE = Path(__file__).with_name("proofs.json")
 SECTION = re.compile(r"\n\n(\w+)\n-+\n")  # of a numpydoc docstring
@@ -76,7 +77,7 @@ def unknown(name: str) -> str:
 
 def kind(name: str) -> str:
     """Whether it is one of the derivations that the project is about."""
-    return "a derivation" if hasattr(derivations, name) else "an op"
+    return "a derivation" if name in DERIVATIONS else "an op"
 
 
 def formula(name: str) -> str:

@@ -80,6 +80,7 @@ class VAE(Module):
         self.decoder = MLP((latent, *reversed(hidden), outputs), noise, activation)
         self.likelihood, self.posterior = made_likelihood, made_posterior
         self.prior = prior_of(prior, latent, pixels, noise.stream("prior"))
+        self.prior.check(made_posterior)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -118,7 +119,7 @@ class VAE(Module):
         in [0, 1], of shape (N, *image_shape) or (N, D).
         """
         with no_grad():
-            parts = [self.encode(x) for x in self._chunks(images)]
+            parts = [self.encode(x) for x in self.chunks(images)]
             parts = [(self.posterior.mean(p), *p[1:]) for p in parts]
         return tuple(_joined([p.numpy() for p in column]) for column in zip(*parts, strict=True))
 
@@ -149,7 +150,8 @@ class VAE(Module):
         output = self.decode(Tensor.wrap(self.backend.asarray(z, self.dtype)))
         return self.likelihood.mean(output).numpy().reshape(-1, *self.image_shape)
 
-    def _chunks(self, images: Any) -> Iterator[Tensor]:
+    def chunks(self, images: Any) -> Iterator[Tensor]:
+        """Images as rows (B, D) of the model's dtype, on its backend, so many at once as fit."""
         pixels = math.prod(self.image_shape)
         if len(images) == 0 or images.shape[1:] not in (self.image_shape, (pixels,)):
             raise ShapeError(

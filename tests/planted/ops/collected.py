@@ -9,12 +9,13 @@ from planted.ops.equivalent import EQUIVALENT
 from planted.ops.error import Planted
 from planted.ops.forwards import wrong_forwards
 from planted.ops.of_arrays import REDUCTIONS, SHAPES
+from planted.ops.of_densities import DENSITIES
 from planted.ops.of_derivations import DERIVATIONS
 from planted.ops.of_numbers import ARITHMETIC, ONE_NUMBER
 from planted.ops.pullbacks import wrong_gradients
 from planted.ops.slips import wrong_pullbacks
 
-GRADIENTS = ARITHMETIC | ONE_NUMBER | REDUCTIONS | SHAPES | DERIVATIONS
+GRADIENTS = ARITHMETIC | ONE_NUMBER | REDUCTIONS | SHAPES | DERIVATIONS | DENSITIES
 
 
 def by_hand(op: str) -> list[Planted]:

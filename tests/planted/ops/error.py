@@ -12,7 +12,7 @@ import numpy as np
 
 from tinyvae import backend as backends
 from tinyvae.autograd import OPS, Tensor, derivations, ops
-from tinyvae.evaluation.gradients import CASES, Case, apart, between, near_identity, normal
+from tinyvae.evaluation.cases import CASES, Case, apart, between, near_identity, normal
 from tinyvae.noise import Noise
 
 Op: TypeAlias = Callable[..., tuple[Any, Any]]

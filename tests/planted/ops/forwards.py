@@ -9,6 +9,7 @@ import numpy as np
 
 from planted.ops.error import Op, Planted, many
 from planted.ops.models import MODELS
+from planted.ops.models_of_densities import MODELS as OF_DENSITIES
 from planted.ops.slips import one_changed, spoiled
 from tinyvae import Tensor
 from tinyvae.autograd import OPS
@@ -89,5 +90,5 @@ def wrong_forwards(op: str) -> Iterator[Planted]:
     for label, factor in AGREEING.items():
         yield Planted(f"{op}: {label}", op, "forward", multiplied(op, factor))
     yield Planted(f"{op}: a constant added to the value", op, "forward", shifted(op))
-    for label, model in MODELS.get(op, {}).items():
+    for label, model in (MODELS | OF_DENSITIES).get(op, {}).items():
         yield Planted(f"{op}: the value {label}", op, "forward", of_model(model))

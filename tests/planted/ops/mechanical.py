@@ -16,6 +16,7 @@ from typing import Any
 
 from planted.ops.error import Op, Planted, calls, wrong_parts
 from tinyvae.autograd import derivations, ops
+from tinyvae.autograd.densities import laplace, logistic, pixels, shared, uniform
 
 SIGNS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult}
 FLIPPED = {ast.Gt: ast.Lt, ast.Lt: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq}
@@ -165,11 +166,14 @@ def _variants(function: ast.FunctionDef) -> dict[str, ast.FunctionDef]:
     return found
 
 
+MODULES = (ops, derivations, shared, laplace, logistic, uniform, pixels)
+
+
 @cache
 def _functions() -> dict[str, tuple[ast.FunctionDef, ModuleType]]:
     """Every function of the ops and derivations, without its decorator, and its module."""
     found = {}
-    for module in (ops, derivations):
+    for module in MODULES:
         for node in ast.parse(inspect.getsource(module)).body:
             if isinstance(node, ast.FunctionDef):
                 node.decorator_list = []
@@ -185,7 +189,17 @@ def _compiled(function: ast.FunctionDef, module: ModuleType, **others: Any) -> A
     return names[function.name]
 
 
-HELPERS = {"add": "fit", "sigmoid": "logistic", "sum": "_kept", "kl_standard_normal": "_excess"}
+HELPERS = {
+    "add": "fit",
+    "sigmoid": "logistic",
+    "softplus": "smooth_hinge",
+    "sum": "_kept",
+    "kl_standard_normal": "excess",
+    "gaussian_log_likelihood": "scale_for",
+    "laplace_sample": "folded",
+    "kl_laplace_standard_normal": "kl_of_moments",
+    "continuous_bernoulli_cross_entropy": "_sinch_less_one",
+}
 """The functions that several ops call; the errors in each are planted in one of these."""
 
 

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from planted.ops.error import Op, Planted, calls, many
+from planted.ops.error import Op, Planted, calls, many, right_outcome
 from tinyvae.autograd import OPS
 
 Array: TypeAlias = np.ndarray
@@ -91,11 +91,17 @@ def with_slip(op: str, argument: int, slip: Slip) -> Op:
     return function
 
 
+def sloping(op: str) -> list[int]:
+    """The arguments whose gradient is not 0 everywhere, where twice as much would be right too."""
+    gradients = [right_outcome(op, call)[1:] for call in calls(op)]
+    return [k for k, found in enumerate(zip(*gradients, strict=False)) if any(map(np.any, found))]
+
+
 def wrong_pullbacks(op: str) -> Iterator[Planted]:
-    """Every slip, in each argument in turn."""
-    arity = len(calls(op)[0].inputs)
+    """Every slip, in turn in each argument that the value depends on smoothly."""
+    arguments = sloping(op)
     for number, (label, (diagnosis, slip)) in enumerate(SLIPS.items()):
-        k = number % arity
+        k = arguments[number % len(arguments)]
         yield Planted(
             f"{op}: {label}, argument {k}", op, "pullback", with_slip(op, k, slip), diagnosis
         )
