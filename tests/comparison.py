@@ -77,6 +77,11 @@ TABLE: dict[str, list[On]] = {
     "discretised_logistic_cross_entropy": [
         on(MATRIX, logs, MATRIX) for logs in (MATRIX, (1,), (3, 1), -1.5)
     ],
+    "cholesky_sample": [on((3, 4), (3, 4), (3, 6), (3, 4)), on((2,), (2,), (1,), (2,))],
+    "cholesky_log_likelihood": [on((3, 4), (3, 4), (3, 4), (3, 6)), on((2,), (2,), (2,), (1,))],
+    "kl_cholesky_standard_normal": [on((3, 4), (3, 4), (3, 6)), on((2,), (2,), (1,))],
+    "mixture_log_likelihood": [on((5, 2), (3,), (3, 2), (3, 2)), on((1, 3), (1,), (1, 3), (1, 3))],
+    "categorical_cross_entropy": [on((2, 3, 4), (2, 3)), on((3, 4), (3,))],
 }
 CASES = {f"{name}-{k}": (name, case) for name in TABLE for k, case in enumerate(TABLE[name])}
 
@@ -124,6 +129,16 @@ def wide(rng: np.random.Generator, shape: tuple[int, ...], scale: float) -> np.n
     return rng.uniform(1, 2, shape)
 
 
+def round_(rng: np.random.Generator, shape: tuple[int, ...], scale: float = 1.0) -> np.ndarray:
+    """Of a covariance that is not so long and thin that its inverse has no digits left."""
+    return rng.uniform(-1, 1, shape)
+
+
+def levels(rng: np.random.Generator, shape: tuple[int, ...], scale: float = 1.0) -> np.ndarray:
+    """Of four."""
+    return rng.integers(0, 4, shape).astype(float)
+
+
 DRAWS: dict[str, tuple[Draw, ...]] = {
     **dict.fromkeys(("log", "sqrt", "power"), (positive,)),
     **dict.fromkeys(("tanh", "sigmoid", "elu", "gelu", "softmax"), (central,)),
@@ -138,6 +153,11 @@ DRAWS: dict[str, tuple[Draw, ...]] = {
     "kl_uniform_standard_normal": (normal, central),
     "continuous_bernoulli_cross_entropy": (logits, pixels),
     "discretised_logistic_cross_entropy": (noise, narrow, pixels),
+    "cholesky_log_likelihood": (spread, spread, round_, round_),
+    "kl_cholesky_standard_normal": (spread, central, normal),
+    "cholesky_sample": (normal, central, normal, normal),
+    "mixture_log_likelihood": (central, central, central, central),
+    "categorical_cross_entropy": (central, levels),
 }
 
 

@@ -65,6 +65,18 @@ def discretised_logistic(mean: Any, log_scale: Any, targets: Any) -> Any:
     return -jnp.sum(jnp.log(below[0] - below[1]), -1)
 
 
+def factor(log_diagonal: Any, lower: Any) -> Any:
+    """Lower triangular, with exp(log_diagonal) on the diagonal and the rest row by row."""
+    k = log_diagonal.shape[-1]
+    whole = jnp.exp(log_diagonal)[..., None] * jnp.eye(k)
+    return whole.at[(..., *np.tril_indices(k, -1))].set(lower)
+
+
+def mixture(z: Any, logits: Any, means: Any, log_variances: Any) -> Any:
+    each = stats.norm.logpdf(z[:, None], means, jnp.exp(log_variances / 2)).sum(-1)
+    return jax.nn.logsumexp(jax.nn.log_softmax(logits) + each, axis=-1)
+
+
 FUNCTIONS: dict[str, Function] = {
     **{name: getattr(jnp, name) for name in ("add", "subtract", "multiply", "divide", "negative")},
     **{name: getattr(jnp, name) for name in ("maximum", "matmul", "exp", "log", "sqrt", "abs")},
@@ -108,6 +120,17 @@ FUNCTIONS: dict[str, Function] = {
         cross_entropy(logits, t) - jnp.sum(jnp.log(logits / jnp.tanh(logits / 2)), -1)
     ),
     "discretised_logistic_cross_entropy": discretised_logistic,
+    "cholesky_sample": lambda m, d, a, n: m + jnp.einsum("...ij,...j", factor(d, a), n),
+    "cholesky_log_likelihood": lambda x, m, d, a: stats.multivariate_normal.logpdf(
+        x, m, jnp.einsum("...ik,...jk", factor(d, a), factor(d, a))
+    ),
+    "kl_cholesky_standard_normal": lambda m, d, a: (
+        (jnp.sum(factor(d, a) ** 2, (-2, -1)) + jnp.sum(m**2 - 1 - 2 * d, -1)) / 2
+    ),
+    "mixture_log_likelihood": mixture,
+    "categorical_cross_entropy": lambda logits, levels: (
+        -jnp.sum(jax.nn.log_softmax(logits) * (levels[..., None] == jnp.arange(4)), (-2, -1))
+    ),
 }
 
 

@@ -89,6 +89,23 @@ def discretised_logistic(mean: Any, log_scale: Any, targets: Any) -> Any:
     return -torch.log(below[0] - below[1]).sum(-1)
 
 
+def factor(log_diagonal: Any, lower: Any) -> Any:
+    """Lower triangular, with exp(log_diagonal) on the diagonal and the rest row by row."""
+    whole, k = torch.diag_embed(torch.exp(log_diagonal)), log_diagonal.shape[-1]
+    rows, columns = torch.tril_indices(k, k, -1)
+    places = torch.nn.functional.one_hot(rows * k + columns, k * k).to(lower.dtype)
+    return whole + (lower @ places).reshape(whole.shape)
+
+
+def full_gaussian(mean: Any, log_diagonal: Any, lower: Any) -> Any:
+    return dist.MultivariateNormal(mean, scale_tril=factor(log_diagonal, lower))
+
+
+def mixture(z: Any, logits: Any, means: Any, log_variances: Any) -> Any:
+    components = dist.Independent(gaussian(means, log_variances), 1)
+    return dist.MixtureSameFamily(dist.Categorical(logits=logits), components).log_prob(z)
+
+
 FUNCTIONS: dict[str, Function] = {
     **{
         name: getattr(torch, name) for name in ("add", "subtract", "multiply", "divide", "negative")
@@ -138,6 +155,15 @@ FUNCTIONS: dict[str, Function] = {
     "kl_uniform_standard_normal": lambda m, s: from_standard(uniform(m, s)),
     "continuous_bernoulli_cross_entropy": continuous_bernoulli,
     "discretised_logistic_cross_entropy": discretised_logistic,
+    "cholesky_sample": lambda m, d, a, n: m + (factor(d, a) @ n[..., None])[..., 0],
+    "cholesky_log_likelihood": lambda x, m, d, a: full_gaussian(m, d, a).log_prob(x),
+    "kl_cholesky_standard_normal": lambda m, d, a: dist.kl_divergence(
+        full_gaussian(m, d, a), full_gaussian(0 * m, 0 * d, 0 * a)
+    ),
+    "mixture_log_likelihood": mixture,
+    "categorical_cross_entropy": lambda logits, levels: (
+        -dist.Categorical(logits=logits).log_prob(levels.detach()).sum(-1) + 0 * levels.sum(-1)
+    ),
 }
 
 

@@ -72,6 +72,60 @@ SHORT = ("--rounds", "2", "--lasting", "0.01", "--contestants", *STEPS)  # to co
 
 
 @pytest.mark.slow
+def test_hair_colour_tells_how_much_every_factor_moves(benchmark, tmp_path):
+    pytest.importorskip("sklearn")
+    pytest.importorskip("PIL")
+    sizes = ("--count", "1000", "--faces", "20", "--hidden", "16", "--latent", "4")
+    result = benchmark(
+        "hair_colour", *sizes, "--epochs", "1", "--reader-epochs", "1", "--degree", "1"
+    )
+    factors = column(result, "factor")
+    assert len(factors) == 10
+    moved = result["rows"][factors.index("hair_colour")]
+    for kind in ("each", "mean", "farthest", "floor", "rebuilt"):
+        assert moved[kind] == pytest.approx(1)
+    assert [row["degree"] for row in result["degrees"]] == [1, 2, 3]
+    worst = max(row["each"] for row in result["rows"] if row["factor"] != "hair_colour")
+    assert result["degrees"][0]["each"] == worst
+    assert all(row["floor"].partition(" ")[0] in factors for row in result["floors"])
+    for suffix in (".png", ".gif"):
+        assert (tmp_path / "result").with_suffix(suffix).stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_likelihood_measures_the_same_as_torch(benchmark):
+    pytest.importorskip("sklearn")
+    sizes = ("--images", "30", "--compared", "20", "--samples", "50", "--rounds", "1")
+    result = benchmark("likelihood", "--data", "digits", *sizes)
+    whole, *compared = result["rows"]
+    assert (whole["contestant"], whole["images"]) == ("tinyvae", 30)
+    assert [row["contestant"] for row in compared] == ["tinyvae", "torch"] * TORCH
+    assert all(row["s"] > 0 and row["peak_mb"] > 10 for row in result["rows"])
+    if TORCH:
+        ours, theirs = compared
+        assert abs(ours["log_p"] - theirs["log_p"]) < 5 * (ours["error"] + theirs["error"])
+
+
+@pytest.mark.slow
+def test_disentanglement_is_measured_in_every_way_and_goes_on_where_it_was(benchmark, tmp_path):
+    pytest.importorskip("sklearn")
+    runs = ["vae:1", "beta-tcvae:4", "factor-vae:4", "capacity-vae:1"]
+    sizes = ["--count", "320", "--size", "16", "--hidden", "8", "--latent", "3", "--epochs", "1"]
+    options = [*sizes, "--seeds", "0", "--cache", str(tmp_path / "cache"), "--runs"]
+    result = benchmark("disentanglement", *options, *runs)
+    assert column(result, "model") == [part.partition(":")[0] for part in runs]
+    for row in result["rows"]:
+        assert all(-0.01 < row[key] <= 1 for key in ("mig", "mig_means", "sap", "votes"))
+        assert row["reconstruction"] > row["kl"] > row["tc"] - 0.1
+    assert [len(row["mig_each"]) for row in result["factors"]] == [5] * 4
+    assert len(result["floors"]) == 2
+    names = ("result", "result-vae-1", "result-beta-tcvae-4")
+    assert all((tmp_path / f"{name}.png").stat().st_size > 1000 for name in names)
+    again = benchmark("disentanglement", *options, *runs[:2])  # trained for the same seconds
+    assert again["rows"] == result["rows"][:2]
+
+
+@pytest.mark.slow
 def test_step_checks_before_it_times(benchmark):
     cases = ("64-32-2, batch 32", "IWAE k 50, 784-200-200-50, batch 20")
     result = benchmark("step", "--cases", *cases, *SHORT)

@@ -16,12 +16,13 @@ from typer.main import get_command
 
 from tinyvae import cli, pictures, training
 from tinyvae.backend import base, cupy_backend
+from tinyvae.cli.training import EPOCHS
 from tinyvae.config import Config
 from tinyvae.evaluation import gradients
 from tinyvae.runs import Run
 
 COMMANDS = [
-    *("train", "sample", "reconstruct", "interpolate", "latent"),
+    *("train", "sample", "reconstruct", "interpolate", "traverse", "walk", "latent"),
     *("evaluate", "check", "models", "data", "info"),
 ]
 
@@ -69,7 +70,7 @@ def test_the_defaults_in_the_help_are_those_of_a_run():
         parameter.name: parameter for parameter in get_command(cli.app).commands["train"].params
     }
     assert options.keys() == {*vars(Config()), "out", "resume", "parallel"}
-    assert options["epochs"].help.endswith(f" Default: {cli.EPOCHS}.")
+    assert options["epochs"].help.endswith(f" Default: {EPOCHS}.")
     for name, value in vars(Config()).items() - {("epochs", 300)}:
         shown = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
         assert options[name].help.endswith(f" Default: {shown}.")
@@ -91,14 +92,15 @@ def test_a_mistyped_option_is_answered_with_its_right_name(empty: Path, typo: st
 
 def test_without_a_terminal_the_output_is_plain_lines(no_pictures: Path):
     out = tinyvae("train", "--data", write_images(), *SMALL, "--epochs", "40").out
-    *about, folder = out.splitlines()[:4]
+    *about, folder = out.splitlines()[:5]
     assert about == [
         "A vae with 2 latent dimensions on the 24 training images of tiny.npz",
         "bernoulli likelihood, gaussian posterior, normal prior; KL in closed form",
+        "loss -log p(x | z) + 1 KL",
         "objective elbo, effective beta 1 (beta K / D = 0.125)",
     ]
     assert folder == "Seed 0, into runs/tiny"
-    *epochs, result, last = out.splitlines()[4:]
+    *epochs, result, last = out.splitlines()[5:]
     assert [line.split(":")[0] for line in epochs] == [
         f"epoch {epoch} of 40" for epoch in (1, *range(4, 41, 4))
     ]
@@ -245,7 +247,7 @@ def test_info_says_which_cupy_is_there_though_no_gpu_answers(
             raise PackageNotFoundError(name)
         return there[name]
 
-    monkeypatch.setattr(cli, "version", version)
+    monkeypatch.setattr(cli.tables, "version", version)
     assert {"cupy-cuda12x 14.2.0", "nvmath-python 1.0.0"} < set(tinyvae("info").out.splitlines())
 
 

@@ -49,6 +49,9 @@ def test_train_writes_a_run_folder_and_says_where_it_is(there: Path):
         (("sample", "--count", "7", "--seed", "3"), "samples"),
         (("reconstruct", "--count", "2"), "reconstructions"),
         (("interpolate", "--rows", "1", "--steps", "3"), "interpolation"),
+        (("interpolate", "--rows", "1", "--path", "spherical"), "interpolation"),
+        (("traverse", "--rows", "2", "--steps", "3"), "traversals"),
+        (("walk", "2", "--rows", "2", "--steps", "3"), "walk-2"),
         (("latent",), "latent"),
     ],
 )
@@ -81,6 +84,10 @@ def test_the_same_seed_draws_the_same_samples_and_another_one_others(there: Path
         (("reconstruct", "--count", "-3"), "Invalid value for '--count': "),
         (("interpolate", "--steps", "1"), "Invalid value for '--steps': "),
         (("interpolate", "--rows", "0"), "Invalid value for '--rows': "),
+        (("interpolate", "--path", "round"), "linear, spherical, fade"),
+        (("walk", "7"), "tiny has no attribute '7': 0, 1, 2"),
+        (("walk", "2", "--out", "a.mp4"), "'a.mp4' does not end in .png"),
+        (("traverse", "--out", "a.gif"), "'a.gif' does not end in .png"),
         (("sample", "--out", "a.jpg"), "'a.jpg' does not end in .png"),
         (("latent", "--out", "folder"), "'folder' does not end in .png"),
         (("check", "--seed", "-1"), "Invalid value for '--seed': "),
@@ -102,3 +109,22 @@ def test_evaluate_prints_the_negative_elbo_that_training_ended_with(there: Path)
     assert (images, latent) == ("3", "2")
     assert 0 <= int(active) <= 2
     assert math.isclose(float(loss), float(bce) + float(kl), abs_tol=0.002)
+
+
+@pytest.mark.parametrize("command", [("interpolate",), ("walk", "1")])
+def test_a_walk_that_is_to_be_a_gif_moves(there: Path, command: tuple[str, ...]):
+    pytest.importorskip("PIL")
+    from PIL import Image
+
+    options = ("--rows", "1", "--steps", "4", "--out", "moves.gif")
+    assert tinyvae(*command, *options).out == "wrote moves.gif\n"
+    with Image.open("moves.gif") as opened:
+        assert opened.n_frames == 6  # there, and back again
+
+
+def test_each_kind_of_walk_is_measured_in_a_table(there: Path):
+    finished = tinyvae("interpolate", "--rows", "1", "--path", "each")
+    rows = [line.split() for line in finished.out.splitlines()]
+    assert rows[0] == ["wrote", "runs/tiny/interpolation.png"]
+    assert [row[0] for row in rows[-3:]] == ["linear", "spherical", "fade"]
+    assert rows[-1][1:3] == ["1.000", "1.000"]

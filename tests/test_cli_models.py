@@ -13,6 +13,7 @@ import tinyvae as tv
 from tinyvae import pictures
 from tinyvae.config import Config, choices
 from tinyvae.errors import OptionError
+from tinyvae.models import MODELS, model_class
 from tinyvae.models.fitted import fit_prior
 from tinyvae.runs import Run
 
@@ -23,6 +24,15 @@ def test_models_lists_every_name_with_what_it_is():
         for name, what in rows:
             assert what.endswith(".")
             assert any(line.split("  ")[0] == name and what in line for line in lines), name
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_can_be_asked_for(name: str):
+    config = Config(model=name, latent=3, hidden=(5,))
+    model = config.new_model((4, 4))
+    assert type(model) is model_class(name)
+    assert (model.latent, model.hidden) == (3, (5,))
+    assert f"loss {model.describe(1.0)}" in config.describe((4, 4), 10)
 
 
 @pytest.mark.parametrize("option", choices())

@@ -155,3 +155,59 @@ def test_large_images_are_fewer_in_a_picture():
     for name in ("samples", "manifold"):
         height, width, _ = pictures_of[name].axes[0].get_images()[0].get_array().shape
         assert max(height, width) < 2100
+
+
+# Walks
+
+
+def test_each_kind_of_walk_stands_under_the_other_by_name():
+    data, model = a_set(4, 4), tv.VAE((4, 4), hidden=(6,))
+    frames = pictures.walks(model, data, rows=2, steps=5, kind="each")
+    kinds = ("linear", "spherical", "fade")
+    for k, kind in enumerate(kinds):
+        alone = pictures.walks(model, data, rows=2, steps=5, kind=kind)
+        np.testing.assert_array_equal(frames[k::3], alone)
+    axes = pictures.interpolation(model, data, rows=2, steps=5, kind="each").axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [*kinds, *kinds]
+
+
+def test_walks_are_measured_kind_by_kind_and_the_fade_is_straight():
+    data, model = a_set(4, 4), tv.VAE((4, 4), hidden=(6,))
+    found = pictures.smoothness_of_walks(model, data, rows=3, steps=6)
+    assert list(found) == ["linear", "spherical", "fade"]
+    assert found["fade"].detour == pytest.approx(1)
+    assert min(found["linear"].detour, found["spherical"].detour) > 1
+    middle = pictures.walks(model, data, rows=3, steps=6, kind="fade")[:, 1:-1]
+    apart = middle[:, :, None] - data.train.images / 255
+    nearest = np.sqrt((apart**2).mean(axis=(3, 4))).min(axis=2)
+    assert found["fade"].nearest == pytest.approx(nearest.mean())
+
+
+def test_traversals_go_from_the_first_test_image_the_largest_kl_first(monkeypatch):
+    model, data = ignoring(tv.VAE((4, 4), latent=4, hidden=(6,)), 1), a_set(4, 4)
+    codes = []
+    generate = model.generate
+    monkeypatch.setattr(model, "generate", lambda z: codes.append(z) or generate(z))
+    axes = pictures.traversals(model, data, rows=3, steps=5).axes[0]
+    walks = codes[0].reshape(3, 5, 4)
+    spread = np.array(tv.evaluate(model, data.test).kl_per_dimension)
+    order = np.argsort(-spread)[:3]
+    assert 1 not in order
+    first = model.embed(data.test.images[:1])[0][0]
+    for walk, k in zip(walks, order, strict=True):
+        np.testing.assert_allclose(
+            walk[:, k], [NormalDist().inv_cdf(q / 10) for q in (1, 3, 5, 7, 9)]
+        )
+        np.testing.assert_allclose(np.delete(walk, k, 1), np.tile(np.delete(first, k), (5, 1)))
+    named = [label.get_text() for label in axes.get_yticklabels()]
+    assert named == [f"$z_{{{k + 1}}}$, {spread[k]:.2f} nats" for k in order]
+
+
+def test_an_attribute_is_walked_in_the_first_test_images():
+    data, model = a_set(4, 4), tv.VAE((4, 4), hidden=(6,))
+    figure, frames = pictures.attribute(model, data, "2", rows=4, steps=3)
+    assert frames.shape == (4, 3, 4, 4)
+    labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert labels == ["0.00", "0.50", "1.00"]
+    with pytest.raises(OptionError, match="no attribute '3': 0, 1, 2"):
+        pictures.attribute(model, data, "3")

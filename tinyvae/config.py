@@ -167,6 +167,7 @@ class Config:
         ...     print(line)
         A vae with 2 latent dimensions on the 10 training images of digits
         bernoulli likelihood, gaussian posterior, normal prior; KL in closed form
+        loss -log p(x | z) + 4 KL
         objective elbo, effective beta 4 (beta K / D = 2)
         """
         model, beta = self._new((1, 1), 2, (2,)), self.effective_beta(image_shape)
@@ -177,6 +178,7 @@ class Config:
             f"A {self.model} with {_counted(self.latent, 'latent dimension')} on the {images:,} "
             f"training images of {self.data}",
             f"{self.likelihood} likelihood, {self.posterior} posterior, {self.prior} prior; {kl}",
+            f"loss {model.describe(beta)}",
             f"objective {self.objective}, effective beta {beta:g} (beta K / D = {normalised:.3g})",
         ]
 

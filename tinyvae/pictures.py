@@ -13,11 +13,15 @@ from tinyvae import plots
 from tinyvae.data import Dataset
 from tinyvae.data.dataset import Split
 from tinyvae.errors import DataError, OptionError
-from tinyvae.evaluation.elbo import evaluate
+from tinyvae.evaluation.elbo import elbo
+from tinyvae.latent import attribute_walk, between, decoded
+from tinyvae.latent import traversals as codes_of_traversals
+from tinyvae.latent.walks import KINDS, Smooth, smooth
 from tinyvae.models.vae import VAE
 from tinyvae.training import Row
 
 SHOWN = 2000  # images in the picture of the latent space
+COMPARED = 20_000  # training images among which the nearest to a frame is looked for
 WIDEST = 2000  # pixels of a picture; large images are fewer, so that it fits into memory
 
 
@@ -47,16 +51,66 @@ def reconstructions(model: VAE, dataset: Dataset, count: int = 20) -> Figure:
     )
 
 
-def interpolation(model: VAE, dataset: Dataset, rows: int = 6, steps: int = 11) -> Figure:
-    """Straight walks in the latent space, each from one test image to another."""
+def interpolation(
+    model: VAE, dataset: Dataset, rows: int = 6, steps: int = 11, kind: str = "linear"
+) -> Figure:
+    """Walks from one test image to another: of a kind of `tinyvae.latent.between`, or "each"."""
+    frames = walks(model, dataset, rows, steps, kind)
+    names = KINDS * (len(frames) // len(KINDS)) if kind == "each" else None
+    return plots.interpolation(frames, rows=names, title="From one test image to another")
+
+
+def walks(
+    model: VAE, dataset: Dataset, rows: int = 6, steps: int = 11, kind: str = "linear"
+) -> np.ndarray:
+    """The frames of `interpolation`, (P, S, H, W) or (P, S, H, W, 3)."""
     rows = min(rows, len(dataset.test) // 2)
     if rows < 1:
         raise DataError(f"a walk leads from one test image to another; {dataset.name} has only 1")
-    ends, _ = model.embed(_first(dataset.test, 2 * rows).images)  # (2 rows, K)
-    t = np.linspace(0, 1, steps, dtype=ends.dtype)[:, None]
-    walks = [(1 - t) * a + t * b for a, b in zip(ends[::2], ends[1::2], strict=True)]
-    frames = np.stack([model.generate(walk) for walk in walks])
-    return plots.interpolation(frames, title="From one test image to another")
+    ends = np.asarray(_first(dataset.test, 2 * rows).images)
+    kinds = KINDS if kind == "each" else (kind,)
+    found = [between(model, ends[::2], ends[1::2], one, steps) for one in kinds]
+    return np.stack(found, axis=1).reshape(-1, *found[0].shape[1:])
+
+
+def smoothness_of_walks(
+    model: VAE, dataset: Dataset, rows: int = 6, steps: int = 11
+) -> dict[str, Smooth]:
+    """How smooth each kind of walk is, and how far from the data, over the same test images."""
+    frames = walks(model, dataset, rows, steps, "each")
+    train = _first(dataset.train, COMPARED).images
+    return {kind: smooth(model, frames[k :: len(KINDS)], train) for k, kind in enumerate(KINDS)}
+
+
+def traversals(model: VAE, dataset: Dataset, rows: int = 12, steps: int = 11) -> Figure:
+    """Each latent dimension walked over quantiles of the normal, from the code of a test image.
+
+    The dimension of the largest KL comes first; beside each stands its KL in nats.
+    """
+    spread = np.array(elbo(model, _first(dataset.test, SHOWN)).kl_per_dimension)
+    chosen = np.argsort(-spread)[:rows]
+    values = np.array([NormalDist().inv_cdf((k + 0.5) / steps) for k in range(steps)])
+    code = model.embed(_first(dataset.test, 1).images)[0][0]
+    return plots.interpolation(
+        decoded(model, codes_of_traversals(code, values)[chosen]),
+        rows=[f"$z_{{{k + 1}}}$, {spread[k]:.2f} nats" for k in chosen],
+        columns=_signed(values),
+        title="Traversals of a test image, by the KL of each dimension",
+    )
+
+
+def attribute(
+    model: VAE, dataset: Dataset, name: str, rows: int = 6, steps: int = 9
+) -> tuple[Figure, np.ndarray]:
+    """Test images with one attribute changed, as a strip and as frames (P, S, ...)."""
+    frames, values = attribute_walk(model, dataset, name, _first(dataset.test, rows), steps)
+    what = name.replace("_", " ") if dataset.factor_names else f"class {name}"
+    title = f"Test images walked along: {what}"
+    return plots.interpolation(frames, columns=_signed(values), title=title), frames
+
+
+def _signed(values: np.ndarray) -> list[str]:
+    return [f"{value:.2f}".replace("-", "−") for value in values]
 
 
 def latent(model: VAE, dataset: Dataset) -> Figure:
@@ -114,7 +168,7 @@ def _side(most: int, model: VAE) -> int:
 
 def _most_used(model: VAE, dataset: Dataset) -> list[int]:
     """The two latent dimensions of the largest KL, in their order; the only one if K is 1."""
-    spread = evaluate(model, _first(dataset.test, SHOWN)).kl_per_dimension
+    spread = elbo(model, _first(dataset.test, SHOWN)).kl_per_dimension
     return sorted(np.argsort(spread)[::-1][:2].tolist())
 
 

@@ -18,6 +18,7 @@ import pytest
 from exact_densities import Exact, Terms, excess, sigma
 from hypothesis import given
 from hypothesis import strategies as st
+from symbolic_arrays import ARRAYS
 
 from tinyvae.autograd import DERIVATIONS, OPS, Tensor
 
@@ -210,5 +211,5 @@ def test_the_exact_gradients_are_the_derivatives_of_the_exact_values(name):
             assert abs(slope - mp.fsum(gradient(*at))) < mp.mpf("1e-20")
 
 
-def test_every_derivation_is_measured():
-    assert DERIVATIONS.keys() == EXACT.keys()
+def test_every_derivation_of_single_dimensions_is_measured():
+    assert DERIVATIONS.keys() == EXACT.keys() | ARRAYS.keys()

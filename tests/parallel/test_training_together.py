@@ -20,6 +20,9 @@ from tinyvae import training
 from tinyvae.backend import Backend
 from tinyvae.data.dataset import Split
 from tinyvae.errors import NonFiniteError, OptionError, ParallelError
+from tinyvae.evaluation.elbo import elbo
+from tinyvae.models.beta_tcvae import BetaTCVAE
+from tinyvae.models.factor_vae import FactorVAE
 from tinyvae.parallel import Alone, Communicator
 from tinyvae.training import Progress, Settings, Trainer
 
@@ -134,11 +137,11 @@ def test_one_rank_that_mpiexec_started_is_one_process_bit_for_bit(backend: Backe
 def test_rank_0_alone_evaluates_and_all_log_the_same(monkeypatch: pytest.MonkeyPatch):
     evaluated: list[str] = []
 
-    def evaluate(model: tv.VAE, *inputs: Any) -> Any:
+    def seen(model: tv.VAE, *inputs: Any) -> Any:
         evaluated.append(threading.current_thread().name)
-        return tv.evaluate(model, *inputs)
+        return elbo(model, *inputs)
 
-    monkeypatch.setattr("tinyvae.trainer.evaluate", evaluate)
+    monkeypatch.setattr("tinyvae.trainer.elbo", seen)
     (rows, _), (also, _) = values(together(2, run))
     assert rows == also
     assert evaluated == ["rank 0"] * 2
@@ -225,6 +228,17 @@ def test_free_bits_are_refused_by_name():
     assert all(isinstance(error, OptionError) for error in found)
     assert "free_bits takes the larger of two averages over the batch" in str(found[0])
     run(Alone(), free_bits=0.1)
+
+
+@pytest.mark.parametrize("kind", [BetaTCVAE, FactorVAE])
+def test_a_loss_that_compares_the_codes_of_a_batch_is_refused(kind: type[tv.VAE]):
+    def begin(group: Communicator) -> Trainer:
+        return Trainer(kind((3, 4)), IMAGES, None, Settings(batch=8), group=group)
+
+    for error in together(2, begin):
+        assert isinstance(error, OptionError)
+        assert f"the loss of {kind.__name__} compares all codes of a batch" in str(error)
+    begin(Alone())
 
 
 @pytest.mark.parametrize(

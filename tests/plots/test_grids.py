@@ -164,3 +164,21 @@ def test_a_bad_shape_is_named_with_what_is_wanted(call, message):
 def test_data_that_cannot_be_drawn_is_named(call, message):
     with pytest.raises(DataError, match=message):
         call()
+
+
+def test_walks_and_their_steps_can_be_named():
+    frames = np.zeros((2, 3, 8, 8))
+    axes = plots.interpolation(frames, rows=["one", "two"], columns=["a", "b", "c"]).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["one", "two"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "b", "c"]
+    with pytest.raises(ShapeError, match="1 names of rows, of which there are 2"):
+        plots.interpolation(frames, rows=["one"])
+    with pytest.raises(ShapeError, match="2 names of columns, of which there are 3"):
+        plots.interpolation(frames, columns=["a", "b"])
+
+
+def test_however_long_the_names_of_walks_are_they_are_within_the_picture():
+    frames = np.full((2, 3, 8, 8), 0.5)
+    shown = rendered(plots.interpolation(frames, rows=["a name that is rather long", "b"]))
+    assert (shown[:, :12] == 255).all()
+    assert (shown[:, 12:200] < 200).any()

@@ -43,6 +43,11 @@ def black_or_white(*shape: int) -> Draw:
     return lambda noise: 1.0 * (noise.uniform(shape, "float64") < 0.5)
 
 
+def levels(count: int, *shape: int) -> Draw:
+    """Whole numbers from 0, each less than that."""
+    return lambda noise: np.floor(between(0, count, *shape)(noise))
+
+
 def signed_columns(rows: int, columns: int) -> Draw:
     """A column above 1/2, one below -1/2, and so on: positive rows times it are not near 0."""
     draw = between(0.5, 1, rows, columns)
@@ -129,6 +134,28 @@ CASES: dict[str, list[Case]] = {
     "discretised_logistic_cross_entropy": [
         (densities.discretised_logistic_cross_entropy, normal(3, 4), normal(3, 4), grey(3, 4)),
         (densities.discretised_logistic_cross_entropy, normal(5), normal(1), black_or_white(5)),
+    ],
+    "cholesky_sample": [
+        (densities.cholesky_sample, normal(2, 3), normal(2, 3), normal(2, 3), normal(2, 3)),
+        (densities.cholesky_sample, normal(2), normal(2), normal(1), normal(2)),
+        (densities.cholesky_sample, *[normal(2, 2, 4)] * 2, normal(2, 2, 6), normal(2, 2, 4)),
+    ],
+    "cholesky_log_likelihood": [
+        (densities.cholesky_log_likelihood, *[normal(2, 3)] * 4),
+        (densities.cholesky_log_likelihood, normal(2), normal(2), normal(2), normal(1)),
+        (densities.cholesky_log_likelihood, *[normal(2, 2, 4)] * 3, normal(2, 2, 6)),
+    ],
+    "kl_cholesky_standard_normal": [
+        (densities.kl_cholesky_standard_normal, normal(2, 3), normal(2, 3), normal(2, 3)),
+        (densities.kl_cholesky_standard_normal, *[normal(2, 2, 4)] * 2, normal(2, 2, 6)),
+    ],
+    "mixture_log_likelihood": [
+        (densities.mixture_log_likelihood, normal(4, 2), normal(3), normal(3, 2), normal(3, 2)),
+        (densities.mixture_log_likelihood, normal(2, 3), normal(1), normal(1, 3), normal(1, 3)),
+    ],
+    "categorical_cross_entropy": [
+        (densities.categorical_cross_entropy, normal(2, 3, 4), levels(4, 2, 3)),
+        (densities.categorical_cross_entropy, normal(3, 2), levels(2, 3)),
     ],
     # Arithmetic
     "add": [

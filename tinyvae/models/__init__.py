@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
 MODELS = {
     "vae": "tinyvae.models.vae.VAE",
+    "beta-vae": "tinyvae.models.beta_vae.BetaVAE",
+    "capacity-vae": "tinyvae.models.capacity_vae.CapacityVAE",
+    "beta-tcvae": "tinyvae.models.beta_tcvae.BetaTCVAE",
+    "factor-vae": "tinyvae.models.factor_vae.FactorVAE",
 }
 """What ``tinyvae train --model`` takes, and where it is."""
 

@@ -53,6 +53,9 @@ class VAE(Module):
     (3, 8, 8)
     """
 
+    is_per_image = True
+    """Whether `weigh` averages over images, so that several processes can share a batch."""
+
     def __init__(
         self,
         image_shape: tuple[int, ...],
@@ -105,6 +108,10 @@ class VAE(Module):
     def weigh(self, found: Inferred, beta: float | Tensor = 1.0) -> Tensor:
         """What is minimised: -ELBO, with the weight ``beta`` for the KL; a number, in nats."""
         return weigh(found, beta)
+
+    def describe(self, beta: float) -> str:
+        """What `weigh` makes small with this ``beta``."""
+        return f"-log p(x | z) + {beta:g} KL"
 
     def begin(self, images: Any) -> None:
         """Told once, before the first step of a training, what is trained on."""

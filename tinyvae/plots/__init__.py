@@ -4,6 +4,7 @@ Nothing here needs a display or changes the caller's matplotlib settings: figure
 without pyplot, and the house style holds only while one is drawn.
 """
 
+from tinyvae.plots.animation import animate
 from tinyvae.plots.curves import curves
 from tinyvae.plots.gradcheck import gradcheck
 from tinyvae.plots.graph import graph
@@ -12,6 +13,7 @@ from tinyvae.plots.latent import latent
 from tinyvae.plots.style import save
 
 __all__ = [
+    "animate",
     "curves",
     "gradcheck",
     "graph",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -21,8 +22,9 @@ from tinyvae.plots.mosaic import (
     is_small,
     mosaic,
     name_cells,
+    text_width,
 )
-from tinyvae.plots.style import house_style
+from tinyvae.plots.style import STYLE, house_style
 
 
 @house_style()
@@ -175,20 +177,30 @@ def _numbers(way: str, values: np.ndarray, count: int) -> list[str]:
 
 
 @house_style()
-def interpolation(frames: np.ndarray, *, title: str | None = None) -> Figure:
+def interpolation(
+    frames: np.ndarray,
+    *,
+    rows: Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
+    title: str | None = None,
+) -> Figure:
     """Walks from one image to another, a row each, from left to right.
 
     Parameters
     ----------
     frames : ndarray of uint8 or float
         Shape (P, S, H, W) or (P, S, H, W, 3): P walks of S steps, both ends among them.
+    rows : sequence of str, optional
+        P names, written to the left of the walks.
+    columns : sequence of str, optional
+        S names, written below; by default "from" and "to" at the ends.
     title : str, optional
         Written above the rows.
 
     Raises
     ------
     ShapeError, DataError
-        As for `images`.
+        As for `images`, and for names that are not as many as what they name.
 
     Examples
     --------
@@ -197,9 +209,21 @@ def interpolation(frames: np.ndarray, *, title: str | None = None) -> Figure:
     ['from', '', '', '', 'to']
     """
     pixels = as_pixels(frames, "frames", "P, S")
-    steps = pixels.shape[1]
+    count, steps = pixels.shape[:2]
+    rows = _names("rows", [""] * count if rows is None else rows, count)
+    ends = ["from", *[""] * (steps - 2), "to"][:steps]
+    columns = _names("columns", ends if columns is None else columns, steps)
     grid = enlarged(pixels, steps)
-    gaps = gaps_before(steps, 0)
-    figure, axes = framed(mosaic(grid, gaps_before(len(grid), WIDE), gaps), title, below=50)
-    name_cells(axes, "x", ["from", *[""] * (steps - 2), "to"][:steps], grid.shape[3], gaps)
+    down, across = gaps_before(count, WIDE), gaps_before(steps, 0)
+    left = PAD + text_width(rows, STYLE["ytick.labelsize"]) + PAD // 2 * any(rows)
+    figure, axes = framed(mosaic(grid, down, across), title, left=left, below=50)
+    name_cells(axes, "x", columns, grid.shape[3], across)
+    if any(rows):
+        name_cells(axes, "y", rows, grid.shape[2], down)
     return figure
+
+
+def _names(what: str, names: Sequence[str], count: int) -> list[str]:
+    if len(names) != count:
+        raise ShapeError(f"{len(names)} names of {what}, of which there are {count}")
+    return list(names)

@@ -128,8 +128,13 @@ def _title_size(title: str | None) -> tuple[int, int]:
     """Pixels that a title takes."""
     lines = title.splitlines() if title else []
     points = STYLE["axes.titlesize"]
+    return text_width(lines, points), round(len(lines) * 1.3 * points * DPI / 72)
+
+
+def text_width(lines: Sequence[str], points: float) -> int:
+    """Pixels that the longest of some lines takes, in letters of so many points."""
     widths = [TextPath((0, 0), line, size=points).get_extents().width for line in lines if line]
-    return round(max(widths, default=0) * DPI / 72), round(len(lines) * 1.3 * points * DPI / 72)
+    return round(max(widths, default=0) * DPI / 72)
 
 
 def name_cells(axes: Axes, way: str, names: Sequence[str], size: int, gaps: np.ndarray) -> None:

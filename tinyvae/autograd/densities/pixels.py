@@ -154,3 +154,47 @@ def discretised_logistic_cross_entropy(
         to_log_scale,
         lambda g: g[..., None] * ((below - above) * rate),
     )
+
+
+@core_op()
+def categorical_cross_entropy(logits: Array, levels: Array) -> ValueAndPullback:
+    r"""Cross-entropy of pixels of V levels, from logits: -log p(levels | logits), in nats.
+
+    Parameters
+    ----------
+    logits : (..., D, V)
+    levels : (..., D)
+        k = 0, ..., V - 1, as floats. Not checked here, since on a GPU that would wait for it.
+
+    Returns
+    -------
+    (...,)
+        Summed over the pixels; never negative.
+
+    Notes
+    -----
+    With the softmax's probabilities p, of which p_k is that of the level k,
+
+        L = -log p_k = log(sum over v of e^l_v) - l_k,
+
+        dL/dl_v = p_v for v other than k, and p_k - 1 for the level itself.
+
+    A level is rounded to a whole number, and so has the slope dL/dlevel = 0.
+
+    Examples
+    --------
+    >>> from tinyvae.autograd.tensor import Tensor
+    >>> round(categorical_cross_entropy(Tensor([[[0.0] * 4]]), Tensor([[3.0]])).item(), 6)  # log 4
+    1.386294
+    """
+    same_shape("categorical_cross_entropy", logits[..., 0], levels)
+    xp = namespace(logits)
+    low = logits - xp.max(logits, axis=-1, keepdims=True)
+    e = xp.exp(low)
+    total = xp.sum(e, axis=-1, keepdims=True)
+    of_level = xp.rint(levels)[..., None] == xp.arange(logits.shape[-1], dtype=logits.dtype)
+    own = xp.sum(xp.where(of_level, low, low * 0), axis=-1)  # (..., D)
+    return xp.sum(xp.log(total[..., 0]) - own, axis=-1), (
+        lambda g: g[..., None, None] * (e / total - of_level),
+        lambda _: xp.zeros_like(levels),
+    )
