@@ -23,7 +23,9 @@ from scipy.special import logsumexp
 import tinyvae as tv
 from tinyvae.backend import Backend
 from tinyvae.distributions import Gaussian
+from tinyvae.distributions.posteriors import POSTERIORS, drawn
 from tinyvae.errors import OptionError
+from tinyvae.models import MODELS, model_class
 from tinyvae.objectives import OBJECTIVES, log_weights
 from tinyvae.objectives.score import leave_one_out, leave_one_out_bound, score_terms
 
@@ -256,6 +258,39 @@ def test_a_posterior_that_cannot_serve_is_refused(posterior: Any, names: list[st
                 OBJECTIVES[name](model, tv.Tensor(X), NOISE)
         else:
             OBJECTIVES[name](model, tv.Tensor(X), NOISE)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_with_a_loss_of_its_own_is_not_trained_by_another(name: str) -> None:
+    model = model_class(name)((2, 2), 2, (3,)).to(dtype="float64")
+    model.begin(X)
+    for objective in ("score", "score-loo", *OF_THE_BOUND, *BIASED):
+        if name in ("vae", "beta-vae"):
+            OBJECTIVES[objective](model, tv.Tensor(X), NOISE)
+        else:
+            with pytest.raises(OptionError, match=f"{objective}.*{type(model).__name__}"):
+                OBJECTIVES[objective](model, tv.Tensor(X), NOISE)
+
+
+OF_THE_SCORE = ["score", "score-loo", "vimco"]
+OF_THE_PATH = ["stl", "dreg", "iwae-stl"]
+REFUSED = {"uniform": OF_THE_SCORE, "iaf": OF_THE_PATH, "planar": [*OF_THE_SCORE, *OF_THE_PATH]}
+
+
+@pytest.mark.parametrize("posterior", POSTERIORS)
+def test_with_any_posterior_an_estimator_tells_its_bound_or_says_why_not(posterior: str) -> None:
+    model = tv.VAE((2, 2), latent=2, hidden=(3,), posterior=posterior).to(dtype="float64")
+    noise = drawn(model.posterior, tv.Noise(0), (3, 5), "float64")
+    log_w = log_weights(model, tv.Tensor(X), noise).numpy()
+    wanted = dict.fromkeys(SAMPLED, -log_w.mean(axis=1))
+    wanted |= dict.fromkeys([*OF_THE_BOUND, *BIASED], np.log(5) - logsumexp(log_w, axis=1))
+    for name in REFUSED.get(posterior, []):
+        with pytest.raises(OptionError, match=f"{name}.*{type(model.posterior).__name__}"):
+            OBJECTIVES[name](model, tv.Tensor(X), noise)
+    for name in wanted.keys() - set(REFUSED.get(posterior, [])):
+        terms = OBJECTIVES[name](model, tv.Tensor(X), noise)
+        told = (terms.reconstruction + terms.kl).numpy()
+        np.testing.assert_allclose(told, wanted[name], rtol=1e-10)
 
 
 def test_a_model_of_encode_and_decode_alone_will_do() -> None:

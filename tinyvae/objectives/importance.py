@@ -20,6 +20,7 @@ from tinyvae.objectives.samples import (
     refuse_beta,
     refuse_free_bits,
     refuse_own_path,
+    refuse_own_weigh,
     take_samples,
     terms_of,
 )
@@ -148,6 +149,7 @@ def _bound(
     hold_q: bool = False,
     again: Again | None = None,
 ) -> Terms:
+    refuse_own_weigh(name, model)
     refuse_beta(name, beta)
     refuse_free_bits(name, free_bits)
     if hold_q:

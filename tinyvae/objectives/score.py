@@ -29,6 +29,7 @@ from tinyvae.objectives.samples import (
     refuse_few,
     refuse_free_bits,
     refuse_no_score,
+    refuse_own_weigh,
     take_samples,
     terms_of,
 )
@@ -161,6 +162,7 @@ def vimco_terms(
 def _held_samples(
     name: str, model: EncoderDecoder, x: Tensor, noise: Array, free_bits: float
 ) -> Samples:
+    refuse_own_weigh(name, model)
     refuse_free_bits(name, free_bits)
     refuse_no_score(name, parts_of(model).posterior)
     return take_samples(model, x, noise, through=Tensor.detach)
