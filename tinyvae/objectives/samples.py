@@ -149,3 +149,12 @@ def refuse_no_score(objective: str, posterior: Posterior) -> None:
             "has none: no density but along its own samples, or one whose support moves with its "
             "parameters, as a uniform's does; use 'elbo', 'elbo-mc' or 'iwae'"
         )
+
+
+def refuse_own_weigh(objective: str, model: EncoderDecoder) -> None:
+    """A model that weighs the parts of the ELBO in its own way has them from codes with a path."""
+    if not getattr(model, "is_plain_sum", True):
+        raise OptionError(
+            f"objective={objective!r} is for models that minimise the reconstruction and the KL; "
+            f"{type(model).__name__} weighs them in a way of its own: use objective='elbo'"
+        )
