@@ -13,12 +13,9 @@ import tinyvae as tv
 from tinyvae import pictures
 from tinyvae.config import Config, choices
 from tinyvae.errors import OptionError
-<<<<<<< HEAD
 from tinyvae.models import MODELS, model_class
-=======
 from tinyvae.models.fitted import fit_prior
 from tinyvae.runs import Run
->>>>>>> origin/main
 
 
 def test_models_lists_every_name_with_what_it_is():
