@@ -35,6 +35,25 @@ def textbook_continuous(logits: np.ndarray, t: np.ndarray) -> np.ndarray:
     return (np.logaddexp(0, logits) - t * logits - log_c).sum(axis=-1)
 
 
+def factor(d: np.ndarray, a: np.ndarray) -> np.ndarray:
+    """Lower triangular, with e^d on the diagonal."""
+    k = d.shape[-1]
+    whole = np.exp(d)[..., None] * np.eye(k)
+    whole[(..., *np.tril_indices(k, -1))] = a
+    return whole
+
+
+def log_full(x: np.ndarray, m: np.ndarray, d: np.ndarray, a: np.ndarray) -> np.ndarray:
+    n = np.linalg.solve(factor(d, a), (x - m)[..., None])[..., 0]
+    return -(n * n / 2 + d + np.log(2 * np.pi) / 2).sum(axis=-1)
+
+
+def naive_mixture(z: np.ndarray, w: np.ndarray, m: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Without taking the largest out of the sum."""
+    squares = (z[:, None] - m) ** 2 / np.exp(v) + v + np.log(2 * np.pi)
+    return np.log((np.exp(w) / np.exp(w).sum() * np.exp(-squares.sum(-1) / 2)).sum(-1))
+
+
 DENSITIES: dict[str, tuple[Callable[..., Any], ...]] = {
     "laplace_log_likelihood": (
         lambda x, m, s: -(abs(x - m) / np.exp(s) + s).sum(axis=-1),
@@ -71,6 +90,31 @@ DENSITIES: dict[str, tuple[Callable[..., Any], ...]] = {
         textbook_continuous,
         lambda logits, t: (np.logaddexp(0, logits) - t * logits).sum(axis=-1),
         lambda logits, t: (np.logaddexp(0, logits) - t * logits - LOG_2).sum(axis=-1),
+    ),
+    "cholesky_sample": (
+        lambda m, d, a, n: m + np.exp(d) * n,
+        lambda m, d, a, n: m + (np.swapaxes(factor(d, a), -1, -2) @ n[..., None])[..., 0],
+    ),
+    "cholesky_log_likelihood": (
+        lambda x, m, d, a: log_full(x, m, d, a) + d.sum(axis=-1) / 2,
+        lambda x, m, d, a: log_full(x, m, d, 0 * a),
+        lambda x, m, d, a: log_full(x, m, 2 * d, a),
+    ),
+    "kl_cholesky_standard_normal": (
+        lambda m, d, a: ((m * m + excess(2 * d)) / 2).sum(axis=-1),
+        lambda m, d, a: ((m * m + excess(2 * d)) / 2).sum(axis=-1) + (a * a).sum(axis=-1),
+    ),
+    "mixture_log_likelihood": (
+        lambda z, w, m, v: naive_mixture(z, w, m, v),
+        lambda z, w, m, v: naive_mixture(z, 0 * w, m, v) - np.log(np.exp(w).sum() / len(w)),
+        lambda z, w, m, v: naive_mixture(z, w, m, 2 * v),
+    ),
+    "categorical_cross_entropy": (
+        lambda logits, k: (
+            np.log(np.exp(logits).sum(-1))
+            - np.take_along_axis(logits, k[..., None].astype(int), -1)[..., 0]
+        ).sum(-1),
+        lambda logits, k: np.log(np.exp(logits - logits.max()).sum(-1)).sum(-1),
     ),
     "discretised_logistic_cross_entropy": (
         clipped_bins,

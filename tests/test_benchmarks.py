@@ -93,6 +93,20 @@ def test_hair_colour_tells_how_much_every_factor_moves(benchmark, tmp_path):
 
 
 @pytest.mark.slow
+def test_likelihood_measures_the_same_as_torch(benchmark):
+    pytest.importorskip("sklearn")
+    sizes = ("--images", "30", "--compared", "20", "--samples", "50", "--rounds", "1")
+    result = benchmark("likelihood", "--data", "digits", *sizes)
+    whole, *compared = result["rows"]
+    assert (whole["contestant"], whole["images"]) == ("tinyvae", 30)
+    assert [row["contestant"] for row in compared] == ["tinyvae", "torch"] * TORCH
+    assert all(row["s"] > 0 and row["peak_mb"] > 10 for row in result["rows"])
+    if TORCH:
+        ours, theirs = compared
+        assert abs(ours["log_p"] - theirs["log_p"]) < 5 * (ours["error"] + theirs["error"])
+
+
+@pytest.mark.slow
 def test_disentanglement_is_measured_in_every_way_and_goes_on_where_it_was(benchmark, tmp_path):
     pytest.importorskip("sklearn")
     runs = ["vae:1", "beta-tcvae:4", "factor-vae:4", "capacity-vae:1"]

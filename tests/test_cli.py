@@ -16,12 +16,13 @@ from typer.main import get_command
 
 from tinyvae import cli, pictures, training
 from tinyvae.backend import base, cupy_backend
+from tinyvae.cli.training import EPOCHS
 from tinyvae.config import Config
 from tinyvae.evaluation import gradients
 from tinyvae.runs import Run
 
 COMMANDS = [
-    *("train", "sample", "reconstruct", "interpolate", "latent"),
+    *("train", "sample", "reconstruct", "interpolate", "traverse", "walk", "latent"),
     *("evaluate", "check", "models", "data", "info"),
 ]
 
@@ -69,7 +70,7 @@ def test_the_defaults_in_the_help_are_those_of_a_run():
         parameter.name: parameter for parameter in get_command(cli.app).commands["train"].params
     }
     assert options.keys() == {*vars(Config()), "out", "resume", "parallel"}
-    assert options["epochs"].help.endswith(f" Default: {cli.EPOCHS}.")
+    assert options["epochs"].help.endswith(f" Default: {EPOCHS}.")
     for name, value in vars(Config()).items() - {("epochs", 300)}:
         shown = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
         assert options[name].help.endswith(f" Default: {shown}.")
@@ -246,7 +247,7 @@ def test_info_says_which_cupy_is_there_though_no_gpu_answers(
             raise PackageNotFoundError(name)
         return there[name]
 
-    monkeypatch.setattr(cli, "version", version)
+    monkeypatch.setattr(cli.tables, "version", version)
     assert {"cupy-cuda12x 14.2.0", "nvmath-python 1.0.0"} < set(tinyvae("info").out.splitlines())
 
 
@@ -302,7 +303,8 @@ def test_check_prints_a_row_for_every_op_and_finds_all_right():
     assert rows[-1] == f"All {len(rows) - 3} are right."
     names = [row.split()[0] for row in rows[2:-1]]
     assert names[: len(gradients.CASES)] == list(gradients.CASES)
-    assert names[len(gradients.CASES) :] == ["bernoulli_cross_entropy", "kl_standard_normal"]
+    kernels = ["bernoulli_cross_entropy", "kl_standard_normal", "mixture_log_likelihood"]
+    assert names[len(gradients.CASES) :] == kernels
     assert all(row.split()[-1] == "right" for row in rows[2:-1])
 
 

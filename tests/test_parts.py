@@ -131,8 +131,8 @@ def test_a_run_is_judged_with_its_own_seed(tmp_path: Path, binarise: str) -> Non
     run = a_run(tmp_path, binarise=binarise)
     model, dynamic = run.model(), binarise == "dynamic"
     got = run.evaluate(model, DATA)
-    assert got == tv.evaluate(model, DATA.test, 3, dynamic)
-    assert got != tv.evaluate(model, DATA.test, 0, dynamic)
+    assert got == tv.evaluate(model, DATA, 3, dynamic)
+    assert got != tv.evaluate(model, DATA, 0, dynamic)
 
 
 @pytest.mark.parametrize("binarise", BINARISE)

@@ -62,11 +62,12 @@ _HOMES = {
     "tinyvae.models.factor_vae": ("FactorVAE",),
     "tinyvae.models.vae": ("VAE",),
     "tinyvae.training": ("fit",),
+    "tinyvae.evaluation.report": ("evaluate",),
     "tinyvae.evaluation.disentanglement": ("dci", "disentanglement_scores", "mig", "sap"),
-    "tinyvae.evaluation.elbo": ("evaluate",),
     "tinyvae.evaluation.factor_votes": ("factor_vae_score", "groups_sharing"),
     "tinyvae.evaluation.likelihood": ("log_likelihood",),
     "tinyvae.latent": ("attribute_vector",),
+    "tinyvae.evaluation.quality": ("sample_quality",),
     "tinyvae.plots": ("graph",),
 }
 # fmt: on

@@ -13,7 +13,7 @@ from tinyvae import plots
 from tinyvae.data import Dataset
 from tinyvae.data.dataset import Split
 from tinyvae.errors import DataError, OptionError
-from tinyvae.evaluation.elbo import evaluate
+from tinyvae.evaluation.elbo import elbo
 from tinyvae.latent import attribute_walk, between, decoded
 from tinyvae.latent import traversals as codes_of_traversals
 from tinyvae.latent.walks import KINDS, Smooth, smooth
@@ -83,11 +83,11 @@ def smoothness_of_walks(
 
 
 def traversals(model: VAE, dataset: Dataset, rows: int = 12, steps: int = 11) -> Figure:
-    """Each latent dimension walked over quantiles of the prior, from the code of a test image.
+    """Each latent dimension walked over quantiles of the normal, from the code of a test image.
 
     The dimension of the largest KL comes first; beside each stands its KL in nats.
     """
-    spread = np.array(evaluate(model, _first(dataset.test, SHOWN)).kl_per_dimension)
+    spread = np.array(elbo(model, _first(dataset.test, SHOWN)).kl_per_dimension)
     chosen = np.argsort(-spread)[:rows]
     values = np.array([NormalDist().inv_cdf((k + 0.5) / steps) for k in range(steps)])
     code = model.embed(_first(dataset.test, 1).images)[0][0]
@@ -104,7 +104,8 @@ def attribute(
 ) -> tuple[Figure, np.ndarray]:
     """Test images with one attribute changed, as a strip and as frames (P, S, ...)."""
     frames, values = attribute_walk(model, dataset, name, _first(dataset.test, rows), steps)
-    title = f"Test images walked along: {name.replace('_', ' ')}"
+    what = name.replace("_", " ") if dataset.factor_names else f"class {name}"
+    title = f"Test images walked along: {what}"
     return plots.interpolation(frames, columns=_signed(values), title=title), frames
 
 
@@ -167,7 +168,7 @@ def _side(most: int, model: VAE) -> int:
 
 def _most_used(model: VAE, dataset: Dataset) -> list[int]:
     """The two latent dimensions of the largest KL, in their order; the only one if K is 1."""
-    spread = evaluate(model, _first(dataset.test, SHOWN)).kl_per_dimension
+    spread = elbo(model, _first(dataset.test, SHOWN)).kl_per_dimension
     return sorted(np.argsort(spread)[::-1][:2].tolist())
 
 

@@ -25,7 +25,8 @@ from tinyvae.config import Config, parse, parse_image_shape
 from tinyvae.data import Dataset
 from tinyvae.distributions.priors import Fitted
 from tinyvae.errors import OptionError, RunError
-from tinyvae.evaluation.elbo import Evaluation, evaluate
+from tinyvae.evaluation.elbo import Elbo, elbo
+from tinyvae.evaluation.report import Evaluation, evaluate
 from tinyvae.models.fitted import fit_prior
 from tinyvae.models.vae import VAE
 from tinyvae.parallel import Alone, Communicator
@@ -203,10 +204,18 @@ class Run:
         except OptionError as error:
             raise RunError(f"{path} was altered: {error}; mend it, or train again") from error
 
-    def evaluate(self, model: VAE, dataset: Dataset) -> Evaluation:
+    def elbo(self, model: VAE, dataset: Dataset) -> Elbo:
         """The negative ELBO on the test images, with the run's seed."""
         config = self.config
-        return evaluate(model, dataset.test, config.seed, config.binarise == "dynamic")
+        return elbo(model, dataset.test, config.seed, config.binarise == "dynamic")
+
+    def evaluate(
+        self, model: VAE, dataset: Dataset, samples: int = 0, quality: bool = False
+    ) -> Evaluation:
+        """All that `tinyvae.evaluate` measures on the test images, with the run's seed."""
+        config = self.config
+        dynamic = config.binarise == "dynamic"
+        return evaluate(model, dataset, config.seed, dynamic, samples, quality)
 
 
 def _some(names: list[str]) -> str:

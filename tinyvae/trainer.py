@@ -24,7 +24,7 @@ from tinyvae.capacity import enough_memory
 from tinyvae.data.batches import batches, feeds
 from tinyvae.data.dataset import Split
 from tinyvae.errors import DataError, GraphError, NonFiniteError, OptionError, ShapeError
-from tinyvae.evaluation.elbo import evaluate
+from tinyvae.evaluation.elbo import elbo
 from tinyvae.models.vae import VAE
 from tinyvae.noise import Noise
 from tinyvae.objectives import OBJECTIVES, Terms
@@ -291,7 +291,7 @@ class Trainer:
         }
         dynamic = self.settings.binarise == "dynamic"
         watched = self.train[:WATCHED] if self.valid is None else self.valid
-        result = evaluate(self.model, watched, self.settings.seed, dynamic)
+        result = elbo(self.model, watched, self.settings.seed, dynamic)
         if not math.isfinite(result.loss):
             raise NonFiniteError("the loss on the images watched is not finite")
         if self.valid is not None:

@@ -89,7 +89,7 @@ def kernel(
 def test_the_kernels_tested_here_are_all_there_are(backend: Backend) -> None:
     further = {"gaussian_sample", "matmul", "affine", "affine_relu", "getitem"}
     of_a_step = {"take_batch", "tally"}
-    assert backend.kernels.keys() - {*LOSSES, "adam"} == (
+    assert backend.kernels.keys() - {*LOSSES, "mixture_log_likelihood", "adam"} == (
         set() if backend.host else further | of_a_step
     )
 
@@ -113,6 +113,51 @@ def test_a_loss_and_its_pullbacks_are_those_of_the_reference(
         assert gradient.dtype == dtype
         scale = np.abs(g[..., None]) * np.finfo(dtype).eps  # for grey targets two terms cancel
         assert np.all(np.abs(gradient - wanted_for(g)) <= scale + 4 * np.spacing(np.abs(gradient)))
+
+
+MIXTURES = ((1, 1, 1), (7, 3, 2), (40, 30, 20), (5, 1, 4))
+"""Examples, components, dimensions."""
+
+
+def a_mixture(shape: tuple[int, int, int], dtype: str, away: float = 0.0) -> list[np.ndarray]:
+    """Components of widths from 1/5 to 2, that far from the origin, and draws near them."""
+    (b, m, k), rng = shape, np.random.default_rng(shape)
+    means, logs = away + rng.normal(size=(m, k)), rng.uniform(-3, 1, (m, k))
+    z = means[rng.integers(0, m, b)] + 0.5 * rng.normal(size=(b, k))
+    return [a.astype(dtype) for a in (z, 3 * rng.normal(size=m), means, logs)]
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 3e-5), ("float64", 1e-13)])
+@pytest.mark.parametrize("shape", MIXTURES)
+def test_the_mixture_by_products_is_that_of_the_reference(
+    shape: tuple[int, int, int], dtype: str, tolerance: float
+) -> None:
+    arrays = a_mixture(shape, dtype)
+    wanted, to_inputs = reference("mixture_log_likelihood", [a.astype("float64") for a in arrays])
+    got, pullbacks = kernel(get("numpy"), "mixture_log_likelihood", arrays)
+    g = np.random.default_rng(1).standard_normal(shape[0]).astype(dtype)
+    pairs = [(got, wanted), *((p(g), w(g)) for p, w in zip(pullbacks, to_inputs, strict=True))]
+    for ours, theirs in pairs:
+        assert ours.dtype == dtype
+        np.testing.assert_allclose(ours, theirs, 0, tolerance * max(1, np.abs(theirs).max()))
+
+
+def test_a_mixture_far_from_the_origin_keeps_its_digits() -> None:
+    near, far = (a_mixture((40, 30, 20), "float32", away) for away in (0.0, 1024.0))
+    near[0], near[2] = far[0] - np.float32(1024), far[2] - np.float32(1024)
+    wanted, _ = reference("mixture_log_likelihood", near)
+    got, _ = kernel(get("numpy"), "mixture_log_likelihood", far)
+    np.testing.assert_allclose(got, wanted, 0, 1e-3)
+
+
+def test_the_kernel_of_the_mixture_refuses_what_the_reference_refuses() -> None:
+    arrays = [np.zeros(shape, "float32") for shape in ((2, 3), (4,), (4, 2), (4, 2))]
+    for function in (
+        OPS["mixture_log_likelihood"].bare,
+        get("numpy").kernels["mixture_log_likelihood"],
+    ):
+        with pytest.raises(ShapeError, match=r"takes z \(B, K\), logits"):
+            function(*arrays)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

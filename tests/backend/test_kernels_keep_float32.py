@@ -82,7 +82,20 @@ def run_adam(name: str, give: Give) -> None:
     assert (p != 0).any()
 
 
-RUN = {"bernoulli_cross_entropy": run_loss, "kl_standard_normal": run_loss, "adam": run_adam}
+def run_mixture(name: str, give: Give) -> None:
+    z, logits, means, logs = (RNG.normal(size=s) for s in ((7, 3), (4,), (4, 3), (4, 3)))
+    value, pullbacks = KERNELS[name](*map(give, (z, logits, means, logs)))
+    assert value.dtype == np.float32
+    for pullback in pullbacks:
+        assert pullback(give(RNG.standard_normal(7))).dtype == np.float32
+
+
+RUN = {
+    "bernoulli_cross_entropy": run_loss,
+    "kl_standard_normal": run_loss,
+    "mixture_log_likelihood": run_mixture,
+    "adam": run_adam,
+}
 
 
 def test_every_kernel_is_watched() -> None:

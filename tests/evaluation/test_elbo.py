@@ -1,4 +1,4 @@
-"""`evaluate` measures the negative ELBO, its parts, and how the latent dimensions are used."""
+"""`elbo` measures the negative ELBO, its parts, and how the latent dimensions are used."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tinyvae as tv
 from tinyvae.backend import Backend
 from tinyvae.data.dataset import Split
 from tinyvae.errors import DataError
-from tinyvae.evaluation.elbo import evaluate
+from tinyvae.evaluation.elbo import elbo
 
 RNG = np.random.default_rng(0)
 
@@ -39,7 +39,7 @@ def kl_by_definition(model: tv.VAE, split: Split) -> np.ndarray:
 
 def test_the_kl_is_that_of_the_posteriors_and_its_dimensions_sum_to_it(backend: Backend) -> None:
     model, split = tv.VAE((2, 3), latent=3, hidden=(5,), activation="tanh"), some_images()
-    result, kl = evaluate(model, split), kl_by_definition(model, split)
+    result, kl = elbo(model, split), kl_by_definition(model, split)
     assert result.kl == pytest.approx(kl.sum(axis=1).mean(), rel=1e-5)
     np.testing.assert_allclose(result.kl_per_dimension, kl.mean(axis=0), rtol=1e-5)
     assert sum(result.kl_per_dimension) == pytest.approx(result.kl, rel=1e-6)
@@ -56,7 +56,7 @@ def test_a_decoder_that_ignores_the_code_has_the_cross_entropy_of_its_constant(
     model = linear_model(latent=2, image_shape=(2, 3), decoder_bias=np.log(3))  # p = 3/4
     split = some_images()
     wanted = cross_entropy(0.75, split.images / 255).reshape(20, -1).sum(axis=1).mean()
-    assert evaluate(model, split).reconstruction == pytest.approx(wanted, rel=1e-5)
+    assert elbo(model, split).reconstruction == pytest.approx(wanted, rel=1e-5)
 
 
 def test_the_codes_are_drawn_from_the_posterior(backend: Backend) -> None:
@@ -67,7 +67,7 @@ def test_the_codes_are_drawn_from_the_posterior(backend: Backend) -> None:
     values = cross_entropy(1 / (1 + np.exp(-2 * (0.5 + 0.5 * nodes))), 0.0)
     mean, square = (float(weights @ values**k / weights.sum()) for k in (1, 2))
     count = 20_000
-    result = evaluate(model, Split(np.zeros((count, 1, 1), dtype=np.uint8)))
+    result = elbo(model, Split(np.zeros((count, 1, 1), dtype=np.uint8)))
     assert abs(result.reconstruction - mean) < 5 * np.sqrt((square - mean**2) / count)
 
 
@@ -79,7 +79,7 @@ def test_a_unit_is_active_whose_mean_varies_by_more_than_a_hundredth(
     slopes = np.sqrt(np.where(np.arange(3) < active, 0.0101, 0.0099) * 16)
     weight = np.concatenate([slopes, [5.0, 5.0, 5.0]])[None]  # the log variances vary, too
     model = linear_model(3, (1, 1), encoder_weight=weight, encoder_bias=[9, 9, 9, 0, 0, 0])
-    assert evaluate(model, Split(pixel)).active_units == active
+    assert elbo(model, Split(pixel)).active_units == active
 
 
 def test_dynamic_binarisation_keeps_the_expected_cross_entropy(backend: Backend) -> None:
@@ -90,8 +90,8 @@ def test_dynamic_binarisation_keeps_the_expected_cross_entropy(backend: Backend)
     low, high = cross_entropy(0.75, 1.0), cross_entropy(0.75, 0.0)
     standard_error = (high - low) * np.sqrt(0.2 * 0.8 / count)
     wanted = 0.2 * low + 0.8 * high
-    assert evaluate(model, grey).reconstruction == pytest.approx(wanted, rel=1e-5)
-    drawn = evaluate(model, grey, dynamic=True).reconstruction
+    assert elbo(model, grey).reconstruction == pytest.approx(wanted, rel=1e-5)
+    drawn = elbo(model, grey, dynamic=True).reconstruction
     assert standard_error / 1000 < abs(drawn - wanted) < 5 * standard_error
 
 
@@ -100,7 +100,7 @@ def test_the_same_seed_gives_the_same_figure_and_another_seed_another(
     backend: Backend, dynamic: bool
 ) -> None:
     model, split = tv.VAE((2, 3), hidden=(5,)), some_images()
-    first, same, other = (evaluate(model, split, seed, dynamic) for seed in (1, 1, 2))
+    first, same, other = (elbo(model, split, seed, dynamic) for seed in (1, 1, 2))
     assert first == same
     assert first.reconstruction != other.reconstruction
     assert first.kl == other.kl or dynamic
@@ -110,9 +110,9 @@ def test_many_images_go_through_in_parts_without_a_difference(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, split = tv.VAE((2, 3), latent=3, hidden=(5,)), some_images()
-    whole = evaluate(model, split)
+    whole = elbo(model, split)
     monkeypatch.setattr("tinyvae.models.vae.ROWS", 7)  # the last part is smaller
-    parts = evaluate(model, split)
+    parts = elbo(model, split)
     assert parts.reconstruction == pytest.approx(whole.reconstruction, rel=1e-6)
     np.testing.assert_allclose(parts.kl_per_dimension, whole.kl_per_dimension, rtol=1e-5)
     assert parts.active_units == whole.active_units
@@ -121,7 +121,7 @@ def test_many_images_go_through_in_parts_without_a_difference(
 def test_evaluation_leaves_the_model_as_it_was(backend: Backend) -> None:
     model = tv.VAE((2, 3), hidden=(5,))
     before = model.state_dict()
-    evaluate(model, some_images())
+    elbo(model, some_images())
     for name, value in model.state_dict().items():
         np.testing.assert_array_equal(value, before[name])
     assert all(parameter.grad is None for parameter in model.parameters())
@@ -129,4 +129,4 @@ def test_evaluation_leaves_the_model_as_it_was(backend: Backend) -> None:
 
 def test_pixels_outside_0_to_1_are_refused_with_their_range() -> None:
     with pytest.raises(DataError, match=r"\[0, 1\]; these go from 0 to 2"):
-        evaluate(linear_model(1), Split(np.array([[[0, 2]]], dtype="float32")))
+        elbo(linear_model(1), Split(np.array([[[0, 2]]], dtype="float32")))

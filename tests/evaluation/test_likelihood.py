@@ -14,7 +14,6 @@ import tinyvae as tv
 from tinyvae.backend import Backend
 from tinyvae.data.dataset import Split
 from tinyvae.errors import DataError, OptionError
-from tinyvae.evaluation import likelihood
 from tinyvae.evaluation.likelihood import LogLikelihood, log_likelihood, log_mean
 
 IMAGES = all_images(4).reshape(-1, 2, 2).astype("float32")
@@ -108,7 +107,7 @@ def test_many_samples_and_images_go_through_in_parts_without_a_difference(
 ) -> None:
     model = small_vae((2, 2), latent=2)
     whole = log_likelihood(model, IMAGES, samples)
-    monkeypatch.setattr(likelihood, "ROWS", 7)  # the last parts are smaller
+    monkeypatch.setattr("tinyvae.models.vae.ROWS", 7)  # the last parts are smaller
     assert_same(log_likelihood(model, IMAGES, samples), whole)
 
 
@@ -117,11 +116,21 @@ def test_no_more_codes_than_rows_are_decoded_at_once_and_all_of_them_in_the_end(
     backend: Backend, monkeypatch: pytest.MonkeyPatch, samples: int
 ) -> None:
     sizes, decode = [], tv.VAE.decode
-    monkeypatch.setattr(likelihood, "ROWS", 7)
+    monkeypatch.setattr("tinyvae.models.vae.ROWS", 7)
     monkeypatch.setattr(tv.VAE, "decode", lambda self, z: sizes.append(len(z)) or decode(self, z))
     log_likelihood(small_vae((2, 2)), IMAGES, samples)
     assert max(sizes) <= 7
     assert sum(sizes) == 16 * samples
+
+
+def test_the_codes_of_large_images_are_decoded_a_few_at_a_time(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes, decode = [], tv.VAE.decode
+    monkeypatch.setattr("tinyvae.models.vae.PIXELS", 12)
+    monkeypatch.setattr(tv.VAE, "decode", lambda self, z: sizes.append(len(z)) or decode(self, z))
+    log_likelihood(small_vae((2, 2)), IMAGES[:2], samples=5)
+    assert sizes == [3, 2, 3, 2]
 
 
 def test_the_estimate_is_low_by_half_of_the_squared_error_and_more_samples_raise_it(

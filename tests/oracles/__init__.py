@@ -13,9 +13,10 @@ from oracles.distributions import DISTRIBUTIONS
 from oracles.elementwise import ELEMENTWISE
 from oracles.measure import Exact, Forward, Oracle
 from oracles.reductions import ALONG_AN_AXIS
+from oracles.whole_arrays import ARRAYS_OF_DENSITIES
 
 ORACLES: dict[str, tuple[Oracle, ...]] = (
-    ELEMENTWISE | ALONG_AN_AXIS | ARRAYS | DISTRIBUTIONS | DENSITIES
+    ELEMENTWISE | ALONG_AN_AXIS | ARRAYS | DISTRIBUTIONS | DENSITIES | ARRAYS_OF_DENSITIES
 )
 
 __all__ = ["ORACLES", "Exact", "Forward", "Oracle"]

@@ -20,6 +20,7 @@ from tinyvae import training
 from tinyvae.backend import Backend
 from tinyvae.data.dataset import Split
 from tinyvae.errors import NonFiniteError, OptionError, ParallelError
+from tinyvae.evaluation.elbo import elbo
 from tinyvae.models.beta_tcvae import BetaTCVAE
 from tinyvae.models.factor_vae import FactorVAE
 from tinyvae.parallel import Alone, Communicator
@@ -136,11 +137,11 @@ def test_one_rank_that_mpiexec_started_is_one_process_bit_for_bit(backend: Backe
 def test_rank_0_alone_evaluates_and_all_log_the_same(monkeypatch: pytest.MonkeyPatch):
     evaluated: list[str] = []
 
-    def evaluate(model: tv.VAE, *inputs: Any) -> Any:
+    def seen(model: tv.VAE, *inputs: Any) -> Any:
         evaluated.append(threading.current_thread().name)
-        return tv.evaluate(model, *inputs)
+        return elbo(model, *inputs)
 
-    monkeypatch.setattr("tinyvae.trainer.evaluate", evaluate)
+    monkeypatch.setattr("tinyvae.trainer.elbo", seen)
     (rows, _), (also, _) = values(together(2, run))
     assert rows == also
     assert evaluated == ["rank 0"] * 2

@@ -27,7 +27,7 @@ from tinyvae import trainer as loop
 from tinyvae import training
 from tinyvae.data import Dataset, batches
 from tinyvae.evaluation import elbo
-from tinyvae.evaluation.elbo import Evaluation, evaluate
+from tinyvae.evaluation.elbo import Elbo
 from tinyvae.models import vae
 from tinyvae.noise import Noise
 from tinyvae.objectives import infer, negative_elbo
@@ -215,17 +215,17 @@ ADAMS: list[tuple[str, str, type[Adam]]] = [
 # Evaluation and runs
 
 
-def average_of_parts(model: tv.VAE, images: np.ndarray) -> Evaluation:
-    """The average of `evaluate` of parts, of which the last may be smaller."""
-    parts = [evaluate(model, images[k : k + vae.ROWS]) for k in range(0, len(images), vae.ROWS)]
+def average_of_parts(model: tv.VAE, images: np.ndarray) -> Elbo:
+    """The average of `elbo` of parts, of which the last may be smaller."""
+    parts = [elbo.elbo(model, images[k : k + vae.ROWS]) for k in range(0, len(images), vae.ROWS)]
     terms = ([getattr(part, name) for part in parts] for name in ("reconstruction", "kl"))
-    return Evaluation(*(float(np.mean(values)) for values in terms), [], 0)
+    return Elbo(*(float(np.mean(values)) for values in terms), [], 0)
 
 
-def with_noise(scale: float) -> Callable[..., Evaluation]:
-    """`evaluate` with the noise multiplied."""
+def with_noise(scale: float) -> Callable[..., Elbo]:
+    """`elbo` with the noise multiplied."""
     wrong = lambda model, x, noise: infer(model, x, noise * scale)  # noqa: E731
-    return where(elbo, "infer", wrong, evaluate)
+    return where(elbo, "infer", wrong, elbo.elbo)
 
 
 MEASURES: list[tuple[str, str, Callable[..., Any], Any]] = [
@@ -281,7 +281,7 @@ TRAINING: list[PlantedSystem] = [
         adam_as_published,
     ),
     *(
-        PlantedSystem(name, source, made, evaluate, oracle)
+        PlantedSystem(name, source, made, elbo.elbo, oracle)
         for name, source, made, oracle in MEASURES
     ),
     *(

@@ -20,7 +20,7 @@ from exact_models import Enumerated, Weights, complex_step, network, small_vae
 import tinyvae as tv
 from tinyvae.config import Config
 from tinyvae.data import Dataset, Split
-from tinyvae.evaluation.elbo import Evaluation
+from tinyvae.evaluation.elbo import Elbo
 from tinyvae.models import vae
 from tinyvae.optim import Adam
 from tinyvae.runs import Run
@@ -151,15 +151,15 @@ def adam_as_published(make: Callable[..., Adam]) -> None:
         assert parameter.item() == pytest.approx(x, rel=1e-12)
 
 
-# Evaluation, as `evaluate`
+# Evaluation, as `elbo`
 
-Evaluate: TypeAlias = Callable[[tv.VAE, np.ndarray], Evaluation]
+Measure: TypeAlias = Callable[[tv.VAE, np.ndarray], Elbo]
 
 
-def the_measure_is_the_negative_elbo(evaluate: Evaluate) -> None:
+def the_measure_is_the_negative_elbo(elbo: Measure) -> None:
     """Of one image many times: its expectation, within four standard errors."""
     known, x, count = Enumerated.of(small_vae()), np.array([0.0, 1.0, 1.0]), 4000
-    result = evaluate(small_vae(), np.tile(x, (count, 1, 1)).astype("float32"))
+    result = elbo(small_vae(), np.tile(x, (count, 1, 1)).astype("float32"))
     mean, variance = known.encoded(x)
     z = Enumerated(known.weights, mean + np.sqrt(variance) * known.z, known.share)
     losses = -np.log(z.likelihood(x))
@@ -171,11 +171,11 @@ def the_measure_is_the_negative_elbo(evaluate: Evaluate) -> None:
     )
 
 
-def every_image_counts_alike(evaluate: Evaluate) -> None:
+def every_image_counts_alike(elbo: Measure) -> None:
     """In a last part that is smaller, too."""
     with mock.patch.object(vae, "ROWS", 3):
-        parts = evaluate(small_vae(), IMAGES[:7])
-    each = [evaluate(small_vae(), IMAGES[k : k + 1]).kl for k in range(7)]
+        parts = elbo(small_vae(), IMAGES[:7])
+    each = [elbo(small_vae(), IMAGES[k : k + 1]).kl for k in range(7)]
     assert parts.kl == pytest.approx(np.mean(each), rel=1e-9)
 
 

@@ -207,6 +207,17 @@ def same_shape(name: str, *arrays: Array) -> None:
         raise ShapeError(f"{name} takes arrays of one shape, not {shapes}")
 
 
+def mixture_shapes(z: Array, logits: Array, means: Array, log_variances: Array) -> None:
+    """Refuse a mixture whose shapes do not fit, or one of no components."""
+    same_shape("mixture_log_likelihood", means, log_variances)
+    shapes = [a.shape for a in (z, logits, means)]
+    if z.ndim != 2 or logits.ndim != 1 or shapes[2] != (len(logits), z.shape[1]) or not len(logits):
+        raise ShapeError(
+            "mixture_log_likelihood takes z (B, K), logits (M,), means and log_variances (M, K), "
+            f"not {', '.join(map(str, shapes))}"
+        )
+
+
 def once(function: Callable[[Array], Array]) -> Callable[[Array], Array]:
     """``function``, computed anew only for another array than the last: what pullbacks share.
 

@@ -13,9 +13,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tinyvae.backend.base import same_shape
+from tinyvae.backend.base import mixture_shapes, once, same_shape
 
 Array: TypeAlias = np.ndarray
+LOG_2_PI = math.log(2 * math.pi)
 BLOCK = 1 << 16
 """How many numbers of each vector a rule takes at a time, for a cache of a megabyte or two."""
 
@@ -64,6 +65,50 @@ def kl_standard_normal(mean: Array, log_variance: Array) -> tuple[Array, Any]:
     )
 
 
+def mixture_log_likelihood(
+    z: Array, logits: Array, means: Array, log_variances: Array
+) -> tuple[Array, Any]:
+    """The squares by matrix products, (z - m)^2/v = z^2/v - 2 z m/v + m^2/v: no (B, M, K).
+
+    All is taken from the centre of the means first, since the three cancel, and have the
+    round-off of the largest: in float32 less than 1e-3 nats of -200, at K = 40 and with half
+    of all sigmas from 0.08 to 0.4.
+    """
+    mixture_shapes(z, logits, means, log_variances)
+    centre = np.add.reduce(means) / len(means)
+    near, at, precision = z - centre, means - centre, np.exp(-log_variances)
+    pulled, squares = at * precision, near * near
+    log_weights = logits - np.max(logits)
+    log_weights -= np.log(np.add.reduce(np.exp(log_weights)))
+    whole = np.add.reduce(at * pulled + log_variances, axis=-1) + LOG_2_PI * z.shape[1]
+    share = near @ pulled.T  # (B, M)
+    share -= squares @ (precision.T / 2)
+    share += log_weights - whole / 2
+    top = np.maximum.reduce(share, axis=-1, keepdims=True)
+    share -= top
+    np.exp(share, out=share)
+    total = np.add.reduce(share, axis=-1, keepdims=True)
+    share /= total
+    weighed = once(lambda g: share * g[:, None])  # (B, M)
+    counts = once(lambda g: g @ share)  # (M,)
+    sums = once(lambda g: weighed(g).T @ near)  # (M, K)
+
+    def to_z(g: Array) -> Array:
+        return weighed(g) @ pulled - near * (weighed(g) @ precision)
+
+    def to_log_variances(g: Array) -> Array:
+        count = counts(g)[:, None]
+        square = weighed(g).T @ squares - 2 * at * sums(g) + at * at * count
+        return (square * precision - count) / 2
+
+    return (np.log(total) + top)[:, 0], (
+        to_z,
+        lambda g: counts(g) - np.exp(log_weights) * np.add.reduce(g),
+        lambda g: (sums(g) - at * counts(g)[:, None]) * precision,
+        to_log_variances,
+    )
+
+
 def adam(
     p: Array,
     g: Array,
@@ -105,5 +150,6 @@ def keep_freed_memory() -> None:
 
 
 KERNELS: dict[str, Callable[..., Any]] = {
-    kernel.__name__: kernel for kernel in (bernoulli_cross_entropy, kl_standard_normal, adam)
+    kernel.__name__: kernel
+    for kernel in (bernoulli_cross_entropy, kl_standard_normal, mixture_log_likelihood, adam)
 }

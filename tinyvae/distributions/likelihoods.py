@@ -22,9 +22,13 @@ class Likelihood(Module):
     outputs : int
         How many numbers a pixel's distribution needs of the decoder, whose output is
         (B, outputs D).
+    kind : {"binary", "levels", "density"}
+        Of what -log p(x | z) is: a probability of black and white pixels, one of 256 grey
+        levels, or a density of real numbers, which has no least value.
     """
 
     outputs = 1
+    kind = "density"
 
     def __init__(self, pixels: int, noise: Noise) -> None:
         pass
@@ -44,6 +48,8 @@ class Likelihood(Module):
 
 class Bernoulli(Likelihood):
     """Black or white pixels, each white with a probability; the decoder gives its logit."""
+
+    kind = "binary"
 
     def cross_entropy(self, output: Tensor, x: Tensor) -> Tensor:
         return bernoulli_cross_entropy(output, x)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import accumulate, pairwise
 from typing import Any, TypeAlias
 
 from tinyvae.autograd import Tensor
@@ -99,6 +100,16 @@ class Gaussian(Posterior):
         return kl_standard_normal(*parameters)
 
 
+def cut(output: Tensor, widths: Sequence[int]) -> Parameters:
+    """Rows cut into columns of these widths, for parameters that are not all (B, K).
+
+    >>> [part.shape for part in cut(Tensor([[1.0, 2.0, 3.0]]), [2, 1])]
+    [(1, 2), (1, 1)]
+    """
+    ends = [*accumulate(widths, initial=0)]
+    return tuple(output[:, start:end] for start, end in pairwise(ends))
+
+
 def drawn(q: Posterior, noise: Noise, shape: tuple[int, ...], dtype: str) -> Array:
     """From a stream the noise that codes of q are made from, (*shape, noise_width).
 
@@ -110,7 +121,7 @@ def drawn(q: Posterior, noise: Noise, shape: tuple[int, ...], dtype: str) -> Arr
 
 
 POSTERIORS: dict[str, Callable[..., Posterior]] = {"gaussian": Gaussian}
-"""What ``VAE(posterior=...)`` and ``--posterior`` take."""
+"""What ``VAE(posterior=...)`` and ``--posterior`` take; other files add theirs."""
 
 
 def posterior(asked: Any, latent: int, noise: Noise) -> Posterior:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,14 +14,14 @@ from tinyvae.distributions.posteriors import drawn
 from tinyvae.errors import DataError
 from tinyvae.models.vae import VAE, rows_at_once
 from tinyvae.noise import Noise
-from tinyvae.objectives import infer, kl_per_dimension
+from tinyvae.objectives import Inferred, infer, kl_per_dimension
 
 ACTIVE = 0.01  # the variance of a unit's posterior mean over the data, from which it counts
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """What `evaluate` measures, in nats per image.
+class Elbo:
+    """What `elbo` measures, in nats per image.
 
     Attributes
     ----------
@@ -47,10 +48,10 @@ class Evaluation:
         return self.reconstruction + self.kl
 
 
-def evaluate(
-    model: VAE, split: Split | np.ndarray, seed: int = 0, dynamic: bool = False
-) -> Evaluation:
+def elbo(model: VAE, split: Split | np.ndarray, seed: int = 0, dynamic: bool = False) -> Elbo:
     """The negative ELBO on images, with one posterior sample for each.
+
+    This is what a training logs; `tinyvae.evaluate` measures more.
 
     Parameters
     ----------
@@ -65,42 +66,58 @@ def evaluate(
     Raises
     ------
     DataError
-        Pixels outside [0, 1].
+        No images, or pixels outside [0, 1].
 
     Examples
     --------
     >>> import numpy as np
     >>> model = VAE((2, 2), hidden=(4,))
-    >>> result = evaluate(model, Split(np.zeros((5, 2, 2), dtype=np.uint8)))
+    >>> result = elbo(model, Split(np.zeros((5, 2, 2), dtype=np.uint8)))
     >>> len(result.kl_per_dimension)
     2
     """
-    split = as_split(split)
+    return elbo_of(model, inferred(model, as_split(split), seed, dynamic))
+
+
+def inferred(model: VAE, split: Split, seed: int, dynamic: bool = False) -> Iterator[Inferred]:
+    """A code for each image, and what it costs, of some images at a time."""
     if len(split) == 0:
         raise DataError("there are no images to evaluate on")
     split.check()
     noise = Noise(seed, "evaluate", backend=model.backend)
-    pixels = Noise(seed, "evaluate", "pixels", backend="numpy") if dynamic else None
-    sums, spread, moments = np.zeros(2), np.zeros(()), Moments()
-    size = rows_at_once(split.pixels)
-    with no_grad():
-        for start in range(0, len(split), size):
-            rows = split.batch(slice(start, start + size), pixels, model.dtype)
-            x = Tensor.wrap(model.backend.from_host(rows))
-            draws = drawn(model.posterior, noise, (len(rows),), model.dtype)
+    for rows in batches_of(split, seed, dynamic, model.dtype):
+        x = Tensor.wrap(model.backend.from_host(rows))
+        draws = drawn(model.posterior, noise, (len(rows),), model.dtype)
+        with no_grad():
             found = infer(model, x, draws)
-            *parts, means, divergences = _fetched(
-                found.reconstruction,
-                found.kl,
-                model.posterior.mean(found.parameters),
-                kl_per_dimension(model, found.parameters),
+        yield found
+
+
+def batches_of(split: Split, seed: int, dynamic: bool, dtype: str) -> Iterator[np.ndarray]:
+    """The images in order, as rows (B, D) in [0, 1]; with ``dynamic`` black or white."""
+    pixels = Noise(seed, "evaluate", "pixels", backend="numpy") if dynamic else None
+    size = rows_at_once(split.pixels)
+    for start in range(0, len(split), size):
+        yield split.batch(slice(start, start + size), pixels, dtype)
+
+
+def elbo_of(model: VAE, found: Iterable[Inferred]) -> Elbo:
+    """The averages over all images."""
+    sums, spread, moments = np.zeros(2), np.zeros(()), Moments()
+    with no_grad():
+        for part in found:
+            *costs, means, divergences = _fetched(
+                part.reconstruction,
+                part.kl,
+                model.posterior.mean(part.parameters),
+                kl_per_dimension(model, part.parameters),
             )
-            sums += [float(part.sum(dtype=np.float64)) for part in parts]
-            spread = spread + len(rows) * divergences
+            sums += [float(cost.sum(dtype=np.float64)) for cost in costs]
+            spread = spread + len(means) * divergences
             moments = moments.joined_by(means)
-    reconstruction, kl = (sums / len(split)).tolist()
-    active = int((moments.squares / len(split) > ACTIVE).sum())
-    return Evaluation(reconstruction, kl, (spread / len(split)).tolist(), active)
+    reconstruction, kl = (sums / moments.count).tolist()
+    active = int((moments.squares / moments.count > ACTIVE).sum())
+    return Elbo(reconstruction, kl, (spread / moments.count).tolist(), active)
 
 
 def _fetched(*tensors: Tensor) -> list[np.ndarray]:

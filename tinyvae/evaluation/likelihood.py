@@ -12,11 +12,9 @@ from tinyvae.autograd import Tensor, no_grad
 from tinyvae.data.dataset import Split, as_split
 from tinyvae.distributions.posteriors import drawn
 from tinyvae.errors import DataError, OptionError
-from tinyvae.models.vae import VAE
+from tinyvae.models.vae import VAE, rows_at_once
 from tinyvae.noise import Noise
 from tinyvae.objectives import log_weights
-
-ROWS = 1000  # codes that go through the decoder at once
 
 
 @dataclass(frozen=True)
@@ -90,8 +88,9 @@ def log_likelihood(
     its square is (S / n - 1) / (S - 1). The estimate is too low on average, by about half of
     that square (Jensen's inequality), so more samples raise it.
 
-    The sums are in float64 and go on from chunk to chunk, so that memory does not grow with
-    the number of samples.
+    The sums are in float64 and go on from chunk to chunk, and a chunk is no larger than a
+    batch of images: so memory grows neither with the samples nor with the images. Nearly all
+    of the time goes into the decoder's products, of which there are N S.
 
     Examples
     --------
@@ -107,20 +106,23 @@ def log_likelihood(
         raise OptionError(f"the number of samples is from 2 up, not {samples}")
     split.check()
     noise = Noise(seed, "likelihood", backend=model.backend)
-    size = max(1, ROWS // samples)
+    rows = rows_at_once(model.likelihood.outputs * split.pixels)
+    size = max(1, rows // samples)
     with no_grad():
         parts = [
-            log_mean(_chunks(model, split[start : start + size], samples, noise))
+            log_mean(_chunks(model, split[start : start + size], samples, rows, noise))
             for start in range(0, len(split), size)
         ]
     return LogLikelihood(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-def _chunks(model: VAE, split: Split, samples: int, noise: Noise) -> Iterator[np.ndarray]:
-    """The logarithms of the weights of all images, some samples at a time, (B, S)."""
+def _chunks(
+    model: VAE, split: Split, samples: int, rows: int, noise: Noise
+) -> Iterator[np.ndarray]:
+    """The logarithms of the weights of all images, so many samples at a time, (B, S)."""
     x = Tensor.wrap(model.backend.from_host(split.batch(slice(None), dtype=model.dtype)))
-    for done in range(0, samples, ROWS):
-        shape = (len(split), min(ROWS, samples - done))
+    for done in range(0, samples, rows):
+        shape = (len(split), min(rows, samples - done))
         yield log_weights(model, x, drawn(model.posterior, noise, shape, model.dtype)).numpy()
 
 

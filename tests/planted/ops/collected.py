@@ -12,10 +12,12 @@ from planted.ops.of_arrays import REDUCTIONS, SHAPES
 from planted.ops.of_densities import DENSITIES
 from planted.ops.of_derivations import DERIVATIONS
 from planted.ops.of_numbers import ARITHMETIC, ONE_NUMBER
+from planted.ops.of_whole_arrays import WHOLE_ARRAYS
 from planted.ops.pullbacks import wrong_gradients
 from planted.ops.slips import wrong_pullbacks
 
-GRADIENTS = ARITHMETIC | ONE_NUMBER | REDUCTIONS | SHAPES | DERIVATIONS | DENSITIES
+GRADIENTS = ARITHMETIC | ONE_NUMBER | REDUCTIONS | SHAPES
+GRADIENTS |= DERIVATIONS | DENSITIES | WHOLE_ARRAYS
 
 
 def by_hand(op: str) -> list[Planted]:

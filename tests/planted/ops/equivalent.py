@@ -6,6 +6,7 @@ SUBGRADIENT = "another gradient where numbers tie; the tests of the ops at their
 BELOW_ROUNDING = "the innermost terms of the series are at most 2^26 / 26!, below rounding"
 LIMIT = "where two formulas of the same number meet; both are good to rounding there"
 SAME = "the same number"
+LAST_OF_TWO = "the last axis of two"
 ONE_DTYPE = "the two are of one dtype"
 ONE_SHAPE = "the two are of one shape and dtype"
 UNIFORM_PULLBACKS = (
@@ -37,6 +38,11 @@ EQUIVALENT: dict[str, str] = {
     "kl_standard_normal: in excess: 16 -> 17": "one more term of the series, in float32",
     "kl_standard_normal: in excess: 26 -> 27": BELOW_ROUNDING,
     "kl_gaussian: 2 -> 1": LIMIT,
+    "cholesky_sample: in factor_of: log_diagonal -> lower'''": ONE_DTYPE,
+    "mixture_log_likelihood: -1 -> 1'": LAST_OF_TWO,
+    "mixture_log_likelihood: -1 -> 1''": LAST_OF_TWO,
+    "categorical_cross_entropy: logits -> levels'''": ONE_DTYPE,
+    "categorical_cross_entropy: low * 0 -> 0": SAME,
     "continuous_bernoulli_cross_entropy: 4 -> 5'": LIMIT,
     "continuous_bernoulli_cross_entropy: 0 -> 1": "where it is asked for, logits are beyond 4",
     "continuous_bernoulli_cross_entropy: in _sinch_less_one: x * 0 -> x": BELOW_ROUNDING,

@@ -16,7 +16,15 @@ from typing import Any
 
 from planted.ops.error import Op, Planted, calls, wrong_parts
 from tinyvae.autograd import derivations, ops
-from tinyvae.autograd.densities import laplace, logistic, pixels, shared, uniform
+from tinyvae.autograd.densities import (
+    cholesky,
+    laplace,
+    logistic,
+    mixture,
+    pixels,
+    shared,
+    uniform,
+)
 
 SIGNS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult}
 FLIPPED = {ast.Gt: ast.Lt, ast.Lt: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq}
@@ -166,7 +174,7 @@ def _variants(function: ast.FunctionDef) -> dict[str, ast.FunctionDef]:
     return found
 
 
-MODULES = (ops, derivations, shared, laplace, logistic, uniform, pixels)
+MODULES = (ops, derivations, shared, laplace, logistic, uniform, cholesky, mixture, pixels)
 
 
 @cache
@@ -198,6 +206,7 @@ HELPERS = {
     "gaussian_log_likelihood": "scale_for",
     "laplace_sample": "folded",
     "kl_laplace_standard_normal": "kl_of_moments",
+    "cholesky_sample": "factor_of",
     "continuous_bernoulli_cross_entropy": "_sinch_less_one",
 }
 """The functions that several ops call; the errors in each are planted in one of these."""

@@ -27,6 +27,12 @@ def inner(m: Tensor, s: Tensor, t: Tensor, half: float = 1 / 510) -> Tensor:
     return -tv.log(tv.sigmoid(a) - tv.sigmoid(b)).sum(axis=-1)
 
 
+def mixed(z: Tensor, m: Tensor, v: Tensor) -> Tensor:
+    """The log density of every component, (B, M)."""
+    r = tv.reshape(z, shape=(z.shape[0], 1, z.shape[1])) - m
+    return -(r * r * tv.exp(-v) + v + float(np.log(2 * np.pi))).sum(axis=-1) / 2
+
+
 MODELS: dict[str, dict[str, Model]] = {
     "laplace_log_likelihood": {
         "its sign flipped": lambda x, m, s: -tv.laplace_log_likelihood(x, m, s),
@@ -133,6 +139,58 @@ MODELS: dict[str, dict[str, Model]] = {
         "the normaliser's first two terms": lambda x, t: (
             logistic_loss(x, t) - float(np.log(2)) - x**2 / 12
         ).sum(axis=-1),
+    },
+    "cholesky_sample": {
+        "of independent ones": lambda m, d, a, n: m + tv.exp(d) * n + 0 * a.sum(),
+        "minus the mean": lambda m, d, a, n: tv.cholesky_sample(-m, d, a, n),
+        "the lower part's sign": lambda m, d, a, n: tv.cholesky_sample(m, d, -a, n),
+        "a log variance in the diagonal": lambda m, d, a, n: tv.cholesky_sample(m, d / 2, a, n),
+    },
+    "cholesky_log_likelihood": {
+        "its sign flipped": lambda x, m, d, a: -tv.cholesky_log_likelihood(x, m, d, a),
+        "half of the determinant": lambda x, m, d, a: (
+            tv.cholesky_log_likelihood(x, m, d, a) + d.sum(axis=-1) / 2
+        ),
+        "of the precision's factor": lambda x, m, d, a: tv.cholesky_log_likelihood(x, m, -d, a),
+        "log 2 pi forgotten": lambda x, m, d, a: (
+            tv.cholesky_log_likelihood(x, m, d, a) + x.shape[-1] * float(np.log(2 * np.pi) / 2)
+        ),
+        "of independent ones": lambda x, m, d, a: tv.cholesky_log_likelihood(x, m, d, 0 * a),
+    },
+    "kl_cholesky_standard_normal": {
+        "its sign flipped": lambda m, d, a: -tv.kl_cholesky_standard_normal(m, d, a),
+        "of independent ones": lambda m, d, a: tv.kl_cholesky_standard_normal(m, d, 0 * a),
+        "the lower part doubled": lambda m, d, a: (
+            tv.kl_cholesky_standard_normal(m, d, a) + (a * a).sum(axis=-1) / 2
+        ),
+        "a log variance in the diagonal": lambda m, d, a: tv.kl_cholesky_standard_normal(
+            m, d / 2, a
+        ),
+    },
+    "mixture_log_likelihood": {
+        "its sign flipped": lambda z, w, m, v: -tv.mixture_log_likelihood(z, w, m, v),
+        "weights that do not sum to 1": lambda z, w, m, v: (
+            tv.mixture_log_likelihood(z, w, m, v) + tv.logsumexp(w)
+        ),
+        "the log variance for log sigma": lambda z, w, m, v: tv.mixture_log_likelihood(
+            z, w, m, 2 * v
+        ),
+        "summed over the batch": lambda z, w, m, v: tv.mixture_log_likelihood(z, w, m, v).sum(),
+        "the mean of log densities": lambda z, w, m, v: (tv.softmax(w) * mixed(z, m, v)).sum(
+            axis=-1
+        ),
+        "the largest alone": lambda z, w, m, v: (tv.log_softmax(w) + mixed(z, m, v)).max(axis=-1),
+        "one log 2 pi": lambda z, w, m, v: (
+            tv.mixture_log_likelihood(z, w, m, v)
+            + (z.shape[1] - 0.5) * float(np.log(2 * np.pi) / 2)
+        ),
+    },
+    "categorical_cross_entropy": {
+        "its sign flipped": lambda x, k: -tv.categorical_cross_entropy(x, k),
+        "averaged over the pixels": lambda x, k: tv.categorical_cross_entropy(x, k) / k.shape[-1],
+        "in bits": lambda x, k: tv.categorical_cross_entropy(x, k) / float(np.log(2)),
+        "of the first level": lambda x, k: tv.categorical_cross_entropy(x, 0 * k),
+        "without the level's own": lambda x, k: tv.logsumexp(x).sum(axis=-1) + 0 * k.sum(axis=-1),
     },
     "discretised_logistic_cross_entropy": {
         "closed at the ends": lambda m, s, t: inner(m, s, t),

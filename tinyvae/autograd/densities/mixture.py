@@ -5,8 +5,7 @@ from __future__ import annotations
 from tinyvae.autograd.derivations import LOG_2_PI
 from tinyvae.autograd.lift import ValueAndPullback, core_op
 from tinyvae.autograd.ops import log_softmax, namespace
-from tinyvae.backend import Array, same_shape
-from tinyvae.errors import ShapeError
+from tinyvae.backend import Array, mixture_shapes
 
 
 @core_op()
@@ -54,7 +53,7 @@ def mixture_log_likelihood(
     >>> round(mixture_log_likelihood(Tensor([[0.0]]), Tensor([0.0, 0.0]), two, two * 0).item(), 6)
     -1.418939
     """
-    check_mixture(z, logits, means, log_variances)
+    mixture_shapes(z, logits, means, log_variances)
     xp = namespace(z)
     precision = xp.exp(-log_variances)  # (M, K)
     r = z[:, None, :] - means  # (B, M, K)
@@ -79,14 +78,3 @@ def mixture_log_likelihood(
         return xp.sum((g[:, None] * share)[..., None] * ((square - 1) / 2), axis=0)
 
     return total[:, 0], (to_z, to_logits, to_means, to_log_variances)
-
-
-def check_mixture(z: Array, logits: Array, means: Array, log_variances: Array) -> None:
-    """Refuse shapes that do not fit; a mixture of nothing has no density."""
-    same_shape("mixture_log_likelihood", means, log_variances)
-    shapes = z.shape, logits.shape, means.shape
-    if z.ndim != 2 or shapes[2] != (*shapes[1], z.shape[1]) or not logits.size:
-        raise ShapeError(
-            "mixture_log_likelihood takes z (B, K), logits (M,), means and log_variances (M, K), "
-            f"not {', '.join(map(str, shapes))}"
-        )

@@ -1,0 +1,253 @@
+"""Posteriors: each draws from its own density, and what is wrong in one is found."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.special import erf
+
+import tinyvae as tv
+from tinyvae.backend import Backend
+from tinyvae.distributions import Gaussian, InverseAutoregressive, Laplace, Planar
+from tinyvae.distributions.gaussian_mixture import normal_cdf
+from tinyvae.distributions.posteriors import POSTERIORS, drawn, posterior
+from tinyvae.errors import OptionError
+from tinyvae.testing import assert_posterior
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.integers(256, size=(40, 2, 2), dtype=np.uint8)
+
+
+def made(name: str, latent: int, seed: int = 0) -> Any:
+    return posterior(name, latent, tv.Noise(seed)).to(dtype="float64")
+
+
+def parameters_of(q: Any, rows: int = 3, scale: float = 0.7) -> Any:
+    return q.split(tv.Tensor(scale * RNG.normal(size=(rows, q.outputs))))
+
+
+# All of them
+
+
+@pytest.mark.parametrize("latent", [1, 2])
+@pytest.mark.parametrize("name", POSTERIORS)
+def test_a_posterior_draws_from_its_own_density(name: str, latent: int) -> None:
+    assert_posterior(posterior(name, latent, tv.Noise(0)), seed=latent)
+
+
+@pytest.mark.parametrize("name", [n for n in POSTERIORS if made(n, 1).has_density])
+def test_a_density_integrates_to_1(backend: Backend, name: str) -> None:
+    q, step = made(name, 1), 1e-3
+    z = np.arange(-25, 25, step)[:, None]
+    row = 0.7 * RNG.normal(size=q.outputs)
+    parameters = q.split(tv.Tensor(np.tile(row, (len(z), 1))))
+    density = np.exp(q.log_prob(parameters, tv.Tensor(z)).numpy())
+    assert density.sum() * step == pytest.approx(1, abs=3e-3)  # a uniform's edges lie in a step
+
+
+@pytest.mark.parametrize("latent", [1, 3])
+@pytest.mark.parametrize("name", [n for n in POSTERIORS if made(n, 3).noise_width == 3])
+def test_log_q_is_that_of_the_noise_less_the_change_of_volume(name: str, latent: int) -> None:
+    q = made(name, latent)
+    output = 0.7 * RNG.normal(size=(1, q.outputs))
+    noise = drawn(q, tv.Noise(1), (1,), "float64")
+
+    def draw(at: np.ndarray) -> Any:
+        rows = tv.Tensor(np.tile(output, (len(at), 1)))
+        return q.draw(q.split(rows), tv.Tensor(at).array)
+
+    step = 1e-5 * np.eye(latent)
+    slopes = (draw(noise + step)[0].numpy() - draw(noise - step)[0].numpy()) / 2e-5
+    of_noise = -((noise**2 + np.log(2 * np.pi)).sum()) / 2 if q.noise == "normal" else 0.0
+    wanted = of_noise - np.linalg.slogdet(slopes)[1]
+    assert draw(noise)[1].item() == pytest.approx(wanted, abs=1e-7)
+
+
+@pytest.mark.parametrize("resident", [False, True])
+@pytest.mark.parametrize("name", POSTERIORS)
+def test_a_vae_with_it_trains_and_is_evaluated(backend: Backend, name: str, resident: bool) -> None:
+    vae = tv.VAE((2, 2), 2, (8,), posterior=name)
+    options = {"epochs": 5, "batch": 8, "learning_rate": 0.01, "resident": resident}
+    history = tv.fit(vae, IMAGES, **options)
+    assert history[-1]["train_loss"] < history[0]["train_loss"]
+    found = tv.evaluate(vae, IMAGES)
+    assert tv.log_likelihood(vae, IMAGES, 50).mean > -found.loss - 0.1
+    parts = [found.kl_per_dimension, [found.kl]] if vae.posterior.is_factorised else [[], []]
+    assert sum(parts[0]) == pytest.approx(sum(parts[1]), abs=1e-5)
+    assert vae.reconstruct(IMAGES).shape == (40, 2, 2)
+
+
+@pytest.mark.parametrize("name", POSTERIORS)
+def test_codes_of_a_stand_in_are_those_of_numpy(name: str, backend: Backend) -> None:
+    output = RNG.normal(size=(3, made(name, 2).outputs))
+
+    def draw() -> Any:
+        q = made(name, 2)
+        z, log_q = q.draw(q.split(tv.Tensor(output)), drawn(q, tv.Noise(1), (3,), "float64"))
+        return z.numpy(), log_q.numpy()
+
+    here = draw()
+    with tv.use("numpy"):
+        wanted = draw()
+    for found, expected in zip(here, wanted, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+
+# What is wrong is found
+
+
+class WrongSigma(Gaussian):
+    def sample(self, parameters: Any, noise: Any) -> tv.Tensor:
+        mean, log_variance = parameters
+        return tv.gaussian_sample(mean, 2 * log_variance, tv.Tensor.wrap(noise))
+
+
+class WrongDensity(Gaussian):
+    def log_prob(self, parameters: Any, z: tv.Tensor) -> tv.Tensor:
+        mean, log_variance = parameters
+        return tv.gaussian_log_likelihood(z, mean, log_variance / 2)
+
+
+class WrongKL(Gaussian):
+    def kl(self, parameters: Any) -> tv.Tensor:
+        return -super().kl(parameters)
+
+
+class ShiftedKL(Gaussian):
+    def kl(self, parameters: Any) -> tv.Tensor:
+        mean, log_variance = parameters
+        return tv.kl_standard_normal(mean, -log_variance)
+
+
+class WrongScale(Laplace):
+    def sample(self, parameters: Any, noise: Any) -> tv.Tensor:
+        return super().sample(parameters[::-1], noise)
+
+
+class NoDeterminant(Planar):
+    def flow(self, parameters: Any, z: tv.Tensor) -> Any:
+        moved, log_det = super().flow(parameters, z)
+        return moved, log_det * 0
+
+
+class WrongSign(InverseAutoregressive):
+    def flow(self, parameters: Any, z: tv.Tensor) -> Any:
+        moved, log_det = super().flow(parameters, z)
+        return moved, -log_det
+
+
+class OneComponent(POSTERIORS["mixture"]):  # type: ignore[misc]
+    """Reparameterised as if the component had not been drawn: no gradient for the weights."""
+
+    def sample(self, parameters: Any, noise: Any) -> tv.Tensor:
+        means, log_variances, logits = parameters
+        return super().sample((means, log_variances, logits.detach()), noise)
+
+
+class OtherDraw(Gaussian):
+    def draw(self, parameters: Any, noise: Any) -> Any:
+        z, log_q = super().draw(parameters, noise)
+        return z, log_q + 0.01
+
+
+class NotPerImage(Gaussian):
+    def log_prob(self, parameters: Any, z: tv.Tensor) -> tv.Tensor:
+        return super().log_prob(parameters, z).sum()
+
+
+WRONG = {
+    WrongSigma: "1 / q over box",
+    WrongDensity: "1 / q over box",
+    WrongKL: "kl, and the mean",
+    ShiftedKL: "kl, and the mean",
+    WrongScale: "1 / q over box",
+    NoDeterminant: "1 / q over box",
+    WrongSign: "draw, log_prob|1 / q over box",
+    OneComponent: "the gradient for output",
+    OtherDraw: "draw, log_prob",
+    NotPerImage: "of shape",
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("latent", [1, 2])
+def test_a_posterior_with_an_error_is_refused(wrong: Any, latent: int) -> None:
+    with pytest.raises(AssertionError, match=WRONG[wrong]):
+        assert_posterior(wrong(latent, tv.Noise(0)))
+
+
+# Flows
+
+
+def test_a_planar_map_can_be_inverted_whatever_the_encoder_gives() -> None:
+    q = made("planar:1", 1)
+    z = np.arange(-40, 40, 0.01)[:, None]
+    for scale in (1, 5, 30):
+        for _ in range(20):
+            row = scale * RNG.normal(size=q.outputs)
+            parameters = q.split(tv.Tensor(np.tile(row, (len(z), 1))))
+            moved, log_det = q.flow(parameters, tv.Tensor(z))
+            assert (np.diff(moved.numpy()[:, 0]) >= 0).all()
+            assert not np.isnan(log_det.numpy()).any()
+
+
+def test_a_planar_map_of_no_direction_moves_no_code() -> None:
+    q = made("planar:1", 2)
+    z = RNG.normal(size=(1, 2))
+    output = np.zeros((1, q.outputs))
+    output[0, 4:6] = 3.0  # u, where w = b = 0
+    moved, log_det = q.flow(q.split(tv.Tensor(output)), tv.Tensor(z))
+    np.testing.assert_array_equal(moved.numpy(), z)
+    assert log_det.item() == 0
+
+
+def test_the_density_of_a_planar_flow_is_not_for_any_code() -> None:
+    q = made("planar", 2)
+    assert not q.has_density
+    with pytest.raises(NotImplementedError, match="use draw"):
+        q.log_prob(parameters_of(q), tv.Tensor(np.zeros((3, 2))))
+
+
+@pytest.mark.parametrize("latent", [1, 2, 5])
+def test_each_dimension_of_an_autoregressive_map_depends_on_those_before_alone(latent: int) -> None:
+    masked = made("iaf:1", latent).maps[0]
+    z = tv.Tensor(RNG.normal(size=(1, latent)), requires_grad=True)
+    context = tv.Tensor(RNG.normal(size=(1, latent)))
+    for k in range(latent):
+        for kind in (0, 1):
+            z.zero_grad()
+            masked(z, context)[kind][:, k].sum().backward()
+            (slopes,) = np.array(z.grad)
+            assert (slopes[:k] != 0).all()
+            assert (slopes[k:] == 0).all()
+
+
+def test_the_parameters_of_an_autoregressive_flow_are_trained() -> None:
+    vae = tv.VAE((2, 2), 2, (8,), posterior="iaf:2")
+    before = vae.posterior.state_dict()
+    assert len(before) == 14
+    tv.fit(vae, IMAGES, epochs=3, batch=8)
+    for name, value in vae.posterior.state_dict().items():
+        assert (value != before[name]).any(), name
+
+
+@pytest.mark.parametrize("asked", ["planar:0", "iaf:1.5", "mixture:-2", "laplace:2"])
+def test_a_number_that_a_posterior_does_not_take_is_refused(asked: str) -> None:
+    with pytest.raises(OptionError, match=f"the posterior '{asked}'"):
+        tv.VAE((2, 2), posterior=asked)
+
+
+# Of the mixture
+
+
+@pytest.mark.parametrize(("dtype", "atol"), [("float64", 4e-16), ("float32", 2e-7)])
+def test_the_normal_distribution_function_is_exact_but_for_rounding(
+    backend: Backend, dtype: str, atol: float
+) -> None:
+    x = np.concatenate([np.linspace(-12, 12, 4001), [-np.inf, np.inf, 1e30]]).astype(dtype)
+    got = backend.to_host(normal_cdf(backend.asarray(x)))
+    assert got.dtype == dtype
+    wanted = (1 + erf(x.astype("float64") / np.sqrt(2))) / 2
+    np.testing.assert_allclose(got, wanted, rtol=0, atol=atol)
