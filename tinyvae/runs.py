@@ -181,8 +181,6 @@ class Run:
             model = config.new_model(shape)
         expected = {name: (p.shape, p.dtype) for name, p in model.named_parameters()}
         model.load_state_dict(load_tensors(weights, expected)[0])
-        if isinstance(model.prior, Fitted):
-            model.prior.is_standard = False
         return model
 
     def _read(self) -> tuple[Config, tuple[int, ...]]:

@@ -159,11 +159,15 @@ def assert_posterior(posterior: Any, seed: int = 0) -> None:
 
 
 def _assert_volumes(z: np.ndarray, log_q: np.ndarray) -> None:
-    """The mean of 1 / q over what is in a box is its volume; the boxes share out 1.5 sigma."""
-    sigma = z.std(axis=0)
-    places = np.floor((z - z.mean(axis=0)) / sigma + 1.5)  # 0, 1, 2 along each axis
+    """The mean of 1 / q over what is in a box is its volume; the boxes reach 1.5 sigma far.
+
+    They lie along the axes in which the codes are uncorrelated.
+    """
+    factor = np.linalg.cholesky(np.cov(z.T).reshape(z.shape[1], -1))
+    whitened = np.linalg.solve(factor, (z - z.mean(axis=0)).T).T
+    places = np.floor(whitened + 1.5)  # 0, 1, 2 along each axis
     for place in np.ndindex(*(3,) * z.shape[1]):
-        share = (places == place).all(axis=1) * np.exp(-log_q) / sigma.prod()
+        share = (places == place).all(axis=1) * np.exp(-log_q) / np.diag(factor).prod()
         _assert_zero(share - 1, f"1 / q over box {place}, and its volume")
 
 

@@ -203,7 +203,9 @@ def test_a_fitted_prior_is_read_back_with_the_weights() -> None:
     tv.fit(made, IMAGES, epochs=2, batch=8)
     made.prior = tv.fit_prior(made, IMAGES, components=2)
     other = tv.VAE((2, 2), 2, (8,), prior="fitted:2", seed=1)
+    assert other.prior.is_standard
     other.load_state_dict(made.state_dict())
+    assert not other.prior.is_standard
     assert tv.evaluate(other, IMAGES) == tv.evaluate(made, IMAGES)
 
 
@@ -229,5 +231,5 @@ def test_a_number_that_a_prior_does_not_take_is_refused(asked: str) -> None:
 def test_the_kinds_of_priors() -> None:
     noise = tv.Noise(0)
     kinds = (StandardNormal, Mixture, Vamp, Fitted)
-    assert [kind(2, 4, noise).is_standard for kind in kinds] == [True, False, False, False]
+    assert [kind(2, 4, noise).is_standard for kind in kinds] == [True, False, False, True]
     assert len(Vamp(2, 4, noise).pseudo_inputs) == 500

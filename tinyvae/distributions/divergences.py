@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from tinyvae.autograd import Tensor
-from tinyvae.distributions.posteriors import Parameters, Posterior
-from tinyvae.distributions.priors import Encode, Prior
+from tinyvae.distributions.posteriors import POSTERIORS, Parameters, Posterior, posterior
+from tinyvae.distributions.priors import PRIORS, Encode, Prior, prior
+from tinyvae.errors import OptionError
+from tinyvae.noise import Noise
 
 
 def is_analytic(q: Posterior, p: Prior) -> bool:
@@ -31,3 +33,27 @@ def divergence(
     if log_q is None:
         log_q = q.log_prob(parameters, z)
     return log_q - p.log_prob(z, encode)
+
+
+def table() -> dict[tuple[str, str], str]:
+    """How the KL of each posterior from each prior is found: a word for each pair of names.
+
+    It is "analytic", in closed form; or "Monte Carlo", from the samples; or "refused". A fitted
+    prior is the standard normal until it is fitted.
+
+    >>> found = table()
+    >>> [found["gaussian", p] for p in ("normal", "mixture")], found["planar", "vamp"]
+    (['analytic', 'Monte Carlo'], 'refused')
+    """
+    noise = Noise(0)
+    qs = {name: posterior(name, 1, noise) for name in POSTERIORS}
+    ps = {name: prior(name, 1, 1, noise) for name in PRIORS}
+    return {(q, p): _way(qs[q], ps[p]) for q in qs for p in ps}
+
+
+def _way(q: Posterior, p: Prior) -> str:
+    try:
+        p.check(q)
+    except OptionError:
+        return "refused"
+    return "analytic" if is_analytic(q, p) else "Monte Carlo"

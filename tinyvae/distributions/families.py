@@ -1,9 +1,12 @@
-"""Posteriors of other families than the diagonal Gaussian, each with its closed form of the KL."""
+"""Posteriors beside the diagonal Gaussian, each with its KL from N(0, I) in closed form."""
 
 from __future__ import annotations
 
 from tinyvae.autograd import Tensor
 from tinyvae.autograd.densities import (
+    cholesky_log_likelihood,
+    cholesky_sample,
+    kl_cholesky_standard_normal,
     kl_laplace_standard_normal,
     kl_logistic_standard_normal,
     kl_uniform_standard_normal,
@@ -15,7 +18,7 @@ from tinyvae.autograd.densities import (
     uniform_sample,
 )
 from tinyvae.backend import Array
-from tinyvae.distributions.posteriors import POSTERIORS, Parameters, Posterior
+from tinyvae.distributions.posteriors import POSTERIORS, Parameters, Posterior, cut
 
 
 class Laplace(Posterior):
@@ -64,4 +67,31 @@ class Uniform(Posterior):
         return kl_uniform_standard_normal(*parameters)
 
 
+class FullGaussian(Posterior):
+    """A Gaussian of any covariance A A'; A is lower triangular.
+
+    The parameters are the mean, the logs of A's diagonal, each (B, K), and what is below that,
+    row by row, (B, K (K - 1)/2).
+    """
+
+    is_factorised = False
+
+    @property
+    def outputs(self) -> int:
+        return self.latent * (self.latent + 3) // 2
+
+    def split(self, output: Tensor) -> Parameters:
+        return cut(output, [self.latent, self.latent, self.outputs - 2 * self.latent])
+
+    def sample(self, parameters: Parameters, noise: Array) -> Tensor:
+        return cholesky_sample(*parameters, Tensor.wrap(noise))
+
+    def log_prob(self, parameters: Parameters, z: Tensor) -> Tensor:
+        return cholesky_log_likelihood(z, *parameters)
+
+    def kl(self, parameters: Parameters) -> Tensor:
+        return kl_cholesky_standard_normal(*parameters)
+
+
+POSTERIORS |= {"full": FullGaussian}
 POSTERIORS |= {"laplace": Laplace, "logistic": Logistic, "uniform": Uniform}

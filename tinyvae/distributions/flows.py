@@ -122,10 +122,10 @@ class Masked(Module):
         return gate, hidden @ (self.shift * out) + self.shift_bias
 
     def _masks(self) -> tuple[Tensor, Tensor]:
-        xp, (latent, hidden) = self.inward.backend.xp, self.inward.shape
+        xp, dtype, (latent, hidden) = self.inward.backend.xp, self.inward.dtype, self.inward.shape
         sees, place = xp.arange(hidden) % latent, xp.arange(latent)
         into, out = place[:, None] < sees, sees[:, None] <= place
-        return Tensor.wrap(into.astype(self.dtype)), Tensor.wrap(out.astype(self.dtype))
+        return Tensor.wrap(into.astype(dtype)), Tensor.wrap(out.astype(dtype))
 
 
 class InverseAutoregressive(Flow):

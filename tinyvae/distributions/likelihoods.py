@@ -23,7 +23,7 @@ class Likelihood(Module):
         How many numbers a pixel's distribution needs of the decoder, whose output is
         (B, outputs D).
     kind : {"binary", "levels", "density"}
-        Of what -log p(x | z) is: a probability of black and white pixels, one of 256 grey
+        Of what -log p(x | z) is: a probability of black and white pixels, one of grey
         levels, or a density of real numbers, which has no least value.
     """
 
@@ -63,7 +63,7 @@ class Bernoulli(Likelihood):
 
 
 LIKELIHOODS: dict[str, Callable[..., Likelihood]] = {"bernoulli": Bernoulli}
-"""What ``VAE(likelihood=...)`` and ``--likelihood`` take."""
+"""What ``VAE(likelihood=...)`` and ``--likelihood`` take; other files add theirs."""
 
 
 def likelihood(asked: Any, pixels: int, noise: Noise) -> Likelihood:

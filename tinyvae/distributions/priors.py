@@ -8,10 +8,10 @@ from typing import Any, TypeAlias
 
 from tinyvae import backend as backends
 from tinyvae.autograd import Tensor
+from tinyvae.autograd.densities import mixture_log_likelihood
 from tinyvae.autograd.derivations import gaussian_log_likelihood
 from tinyvae.autograd.ops import sigmoid
 from tinyvae.backend import Array
-from tinyvae.distributions.mixtures import mixture_log_likelihood, sample_mixture
 from tinyvae.distributions.part import made, whole
 from tinyvae.distributions.posteriors import Gaussian, Parameters, Posterior
 from tinyvae.errors import OptionError
@@ -23,18 +23,15 @@ Encode: TypeAlias = Callable[[Tensor], Parameters]
 
 
 class Prior(Module):
-    """What a prior is made of; a new one defines `log_prob` and `sample`.
-
-    Attributes
-    ----------
-    is_standard : bool
-        Whether it is the standard normal, of which posteriors may know their KL.
-    """
-
-    is_standard = False
+    """What a prior is made of; a new one defines `log_prob` and `sample`."""
 
     def __init__(self, latent: int, pixels: int, noise: Noise) -> None:
         self.latent = latent
+
+    @property
+    def is_standard(self) -> bool:
+        """Whether it is the standard normal, from which posteriors may know their KL."""
+        return False
 
     def log_prob(self, z: Tensor, encode: Encode) -> Tensor:
         """log p(z) in nats, (B,), of codes (B, K)."""
@@ -54,7 +51,9 @@ class Prior(Module):
 class StandardNormal(Prior):
     """Independent standard normals."""
 
-    is_standard = True
+    @property
+    def is_standard(self) -> bool:
+        return True
 
     def log_prob(self, z: Tensor, encode: Encode) -> Tensor:
         return gaussian_log_likelihood(z, Tensor.wrap(z.backend.xp.zeros_like(z.array)), 0.0)
@@ -86,6 +85,25 @@ class Mixture(Prior):
         return sample_mixture(noise, count, *(part.numpy() for part in parts))
 
 
+def sample_mixture(
+    noise: Noise, count: int, logits: Array, means: Array, log_variances: Array
+) -> Array:
+    """So many codes of a mixture with these weights, as their logits, on the host.
+
+    Parameters
+    ----------
+    logits : (M,) array
+    means, log_variances : (M, K) array
+    """
+    xp, dtype = noise.backend.xp, str(means.dtype)
+    ends = xp.cumsum(xp.exp(logits - logits.max()))
+    u = noise.uniform((count,), dtype) * ends[-1]
+    chosen = xp.sum(u[:, None] >= ends[:-1], axis=1)
+    sigma = xp.exp(log_variances[chosen] / 2)
+    drawn: Any = means[chosen] + sigma * noise.normal((count, means.shape[1]), dtype)
+    return drawn
+
+
 class Fitted(Mixture):
     """A mixture that is fitted once the model is trained, by `tinyvae.fit_prior`: ``"fitted:10"``.
 
@@ -95,7 +113,13 @@ class Fitted(Mixture):
 
     def __init__(self, latent: int, pixels: int, noise: Noise, components: float = 10) -> None:
         super().__init__(latent, pixels, noise, components)
+        self._known: bool | None = None
         self._reset()
+
+    @property
+    def is_standard(self) -> bool:
+        """True in training; else whether all components are still where they began."""
+        return not self.means.numpy().any() if self._known is None else self._known
 
     def _reset(self) -> None:
         for part in (self.logits, self.means, self.log_variances):
@@ -103,7 +127,7 @@ class Fitted(Mixture):
 
     def begin(self, images: Any) -> None:
         self._reset()
-        self.is_standard = True
+        self._known = True
 
     def log_prob(self, z: Tensor, encode: Encode) -> Tensor:
         way = StandardNormal.log_prob if self.is_standard else Mixture.log_prob
@@ -115,7 +139,7 @@ class Fitted(Mixture):
         for name, values in taken.items():
             part = getattr(self, name)
             part.data = part.backend.asarray(values, part.dtype)
-        self.is_standard = False
+        self._known = False
 
 
 class Vamp(Prior):

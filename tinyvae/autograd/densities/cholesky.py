@@ -170,7 +170,8 @@ def factor_of(log_diagonal: Array, lower: Array) -> tuple[Array, Array]:
     """A, of shape (..., K, K), and its diagonal."""
     xp, k = namespace(log_diagonal), log_diagonal.shape[-1]
     diagonal = xp.exp(log_diagonal)
-    factor = xp.zeros((*log_diagonal.shape, k), log_diagonal.dtype)
+    # zeros_like, since what is made from nothing is not written down where a step is replayed
+    factor = xp.zeros_like(xp.broadcast_to(diagonal[..., None], (*diagonal.shape, k)))
     for i in range(k):
         factor[..., i, :i] = lower[..., i * (i - 1) // 2 : i * (i + 1) // 2]
         factor[..., i, i] = diagonal[..., i]
@@ -179,11 +180,8 @@ def factor_of(log_diagonal: Array, lower: Array) -> tuple[Array, Array]:
 
 def below_diagonal(matrix: Array) -> Array:
     """The numbers of a matrix below its diagonal, row by row: (..., K, K) to those of `lower`."""
-    xp, k = namespace(matrix), matrix.shape[-1]
-    numbers = xp.zeros((*matrix.shape[:-2], k * (k - 1) // 2), matrix.dtype)
-    for i in range(k):
-        numbers[..., i * (i - 1) // 2 : i * (i + 1) // 2] = matrix[..., i, :i]
-    return numbers
+    rows = (matrix[..., i, :i] for i in range(matrix.shape[-1]))
+    return namespace(matrix).concatenate([*rows], axis=-1)
 
 
 def forward_substitution(factor: Array, x: Array) -> Array:
