@@ -146,10 +146,11 @@ def gain(prior: str, configs: list[Row], root: Path) -> Row:
         )
         each.append(float((mine - other).mean()))
         errors.append(float((mine - other).std(ddof=1) / math.sqrt(len(mine))))
-    mean, half = statistics.mean(each), math.nan
+    mean, half = statistics.mean(each), math.inf
     if len(each) > 1:
         half = T_95.get(len(each) - 1, 1.96) * statistics.stdev(each) / math.sqrt(len(each))
     row = {"prior": prior, "gain": mean, "low": mean - half, "high": mean + half}
+    row = row if len(each) > 1 else row | {"low": None, "high": None}
     return row | {"image_error": max(errors), "seeds": " ".join(f"{value:.2f}" for value in each)}
 
 

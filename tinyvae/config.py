@@ -244,9 +244,13 @@ def choices() -> dict[str, list[tuple[str, str]]]:
         "objective": dict(OBJECTIVES),
     }
     return {
-        option: [(name, (found.__doc__ or "").partition("\n")[0]) for name, found in table.items()]
+        option: [(name, _first_line(found)) for name, found in table.items()]
         for option, table in tables.items()
     }
+
+
+def _first_line(documented: Any) -> str:
+    return (documented.__doc__ or "").partition("\n")[0].replace("`", "")
 
 
 def _counted(count: int, what: str = "sample") -> str:

@@ -164,6 +164,16 @@ def test_at_beta_1_it_is_trained_as_the_plain_vae_is(backend: Backend) -> None:
     assert models[1].images == 24
 
 
+def test_images_on_the_device_make_no_difference(backend: Backend) -> None:
+    images = RNG.integers(256, size=(24, 2, 2), dtype=np.uint8)
+    models: list[Any] = [BetaTCVAE((2, 2), hidden=(4,), seed=1) for _ in range(2)]
+    for model, resident in zip(models, (True, False), strict=True):
+        tv.fit(model, images, epochs=3, batch=10, beta=5, warm_up=2, resident=resident)
+    one, other = (model.state_dict() for model in models)
+    for name, value in other.items():
+        np.testing.assert_allclose(one[name], value, rtol=1e-4, atol=1e-5)
+
+
 def test_the_prior_is_told_of_the_images_too() -> None:
     class Told(StandardNormal):
         def begin(self, images: Any) -> None:

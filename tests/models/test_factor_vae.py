@@ -131,6 +131,15 @@ def test_it_trains_in_repeated_steps_as_it_does_taped(monkeypatch: pytest.Monkey
         np.testing.assert_array_equal(replayed.state_dict()[name], value)
 
 
+def test_images_on_the_device_make_no_difference(backend: Backend) -> None:
+    images = RNG.integers(256, size=(40, 2, 2), dtype=np.uint8)
+    one, other = small(), small()
+    for model, resident in ((one, True), (other, False)):
+        tv.fit(model, images, epochs=3, batch=8, beta=5, warm_up=2, resident=resident)
+    for name, value in other.state_dict().items():
+        np.testing.assert_allclose(one.state_dict()[name], value, rtol=1e-4, atol=1e-5)
+
+
 def test_a_model_of_the_same_shape_is_made_of_its_config() -> None:
     again = FactorVAE(**small().config)
     assert {n: p.shape for n, p in again.named_parameters()} == {

@@ -47,6 +47,7 @@ class BetaTCVAE(VAE):
     """
 
     is_per_image = False
+    is_plain_sum = False
 
     def __init__(self, *parts: Any, **named: Any) -> None:
         super().__init__(*parts, **named)

@@ -44,6 +44,8 @@ class CapacityVAE(VAE):
     -log p(x | z) + 100 |KL - 10 nats|
     """
 
+    is_plain_sum = False
+
     def __init__(
         self, *parts: Any, capacity: float = 25.0, gamma: float = 100.0, **named: Any
     ) -> None:

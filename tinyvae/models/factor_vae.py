@@ -46,6 +46,7 @@ class FactorVAE(VAE):
     """
 
     is_per_image = False
+    is_plain_sum = False
 
     def __init__(
         self,

@@ -133,11 +133,12 @@ def refuse_few(objective: str, samples: int) -> None:
 
 def refuse_own_path(objective: str, posterior: Posterior) -> None:
     """Where the path alone is wanted, the parameters in log q are held, and are the encoder's."""
-    if not posterior.has_density or posterior.parameters():
+    if not posterior.has_density or not posterior.has_score or posterior.parameters():
         raise OptionError(
             f"objective={objective!r} holds the parameters of q(z | x) in its density, and of "
-            f"{type(posterior).__name__} that cannot be done: it has parameters of its own, or no "
-            "density but along its own samples; use 'elbo', 'elbo-mc' or 'iwae'"
+            f"{type(posterior).__name__} that cannot be done: it has parameters of its own, no "
+            "density but along its own samples, or a support that moves with its parameters; use "
+            "'elbo', 'elbo-mc' or 'iwae'"
         )
 
 
@@ -148,4 +149,13 @@ def refuse_no_score(objective: str, posterior: Posterior) -> None:
             f"objective={objective!r} needs the score of q(z | x), and {type(posterior).__name__} "
             "has none: no density but along its own samples, or one whose support moves with its "
             "parameters, as a uniform's does; use 'elbo', 'elbo-mc' or 'iwae'"
+        )
+
+
+def refuse_own_weigh(objective: str, model: EncoderDecoder) -> None:
+    """A model that weighs the parts of the ELBO in its own way has them from codes with a path."""
+    if not getattr(model, "is_plain_sum", True):
+        raise OptionError(
+            f"objective={objective!r} is for models that minimise the reconstruction and the KL; "
+            f"{type(model).__name__} weighs them in a way of its own: use objective='elbo'"
         )
