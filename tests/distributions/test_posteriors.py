@@ -68,6 +68,18 @@ def test_log_q_is_that_of_the_noise_less_the_change_of_volume(name: str, latent:
     assert draw(noise)[1].item() == pytest.approx(wanted, abs=1e-7)
 
 
+@pytest.mark.parametrize("name", [n for n in POSTERIORS if made(n, 2).has_density])
+def test_the_score_has_the_expectation_0_where_a_posterior_says_so(name: str) -> None:
+    q, count = made(name, 2), 20_000
+    output = tv.Tensor(np.tile(0.7 * RNG.normal(size=q.outputs), (count, 1)), requires_grad=True)
+    parameters = q.split(output)
+    z = q.sample(parameters, drawn(q, tv.Noise(1), (count,), "float64")).detach()
+    q.log_prob(parameters, z).sum().backward()
+    score = np.array(output.grad)
+    errors = score.std(axis=0) / np.sqrt(count) + 1e-12
+    assert (abs(score.mean(axis=0)) < 5 * errors).all() == q.has_score
+
+
 @pytest.mark.parametrize("resident", [False, True])
 @pytest.mark.parametrize("name", POSTERIORS)
 def test_a_vae_with_it_trains_and_is_evaluated(backend: Backend, name: str, resident: bool) -> None:

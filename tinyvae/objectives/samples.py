@@ -132,12 +132,16 @@ def refuse_few(objective: str, samples: int) -> None:
 
 
 def refuse_own_path(objective: str, posterior: Posterior) -> None:
-    """Where the path alone is wanted, the parameters in log q are held, and are the encoder's."""
-    if not posterior.has_density or posterior.parameters():
+    """Where the path alone is wanted, the parameters in log q are held, and are the encoder's.
+
+    What is left out is the score: its expectation has to be 0.
+    """
+    if not (posterior.has_density and posterior.has_score) or posterior.parameters():
         raise OptionError(
             f"objective={objective!r} holds the parameters of q(z | x) in its density, and of "
-            f"{type(posterior).__name__} that cannot be done: it has parameters of its own, or no "
-            "density but along its own samples; use 'elbo', 'elbo-mc' or 'iwae'"
+            f"{type(posterior).__name__} that cannot be done: it has parameters of its own, no "
+            "density but along its own samples, or a support that moves with its parameters, as a "
+            "uniform's does; use 'elbo', 'elbo-mc' or 'iwae'"
         )
 
 
