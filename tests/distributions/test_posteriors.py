@@ -208,6 +208,14 @@ def test_a_planar_map_can_be_inverted_whatever_the_encoder_gives() -> None:
             assert not np.isnan(log_det.numpy()).any()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_where_a_planar_map_all_but_stands_still_its_volume_is_no_nought(dtype: str) -> None:
+    q = made("planar:1", 2)
+    output = np.array([[0, 0, 0, 0, -6, -6, 6, 6, 0]], dtype=dtype)  # w u = -72, and b = 0
+    _, log_det = q.flow(q.split(tv.Tensor(output)), tv.Tensor(np.zeros((1, 2), dtype)))
+    assert log_det.item() == pytest.approx(-72 + np.log(np.e - 1), rel=1e-6)
+
+
 def test_a_planar_map_of_no_direction_moves_no_code() -> None:
     q = made("planar:1", 2)
     z = RNG.normal(size=(1, 2))
