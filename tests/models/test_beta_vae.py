@@ -60,6 +60,12 @@ def test_a_model_of_the_same_shape_is_made_of_its_config() -> None:
     assert (again.capacity, again.gamma, again.latent) == (7.0, 30.0, 3)
 
 
+@pytest.mark.parametrize("parts", [{"prior": "mixture:2"}, {"posterior": "iaf"}])
+def test_a_capacity_for_an_estimate_of_the_kl_is_refused(parts: dict[str, str]) -> None:
+    with pytest.raises(OptionError, match="needs the KL in closed form"):
+        CapacityVAE((2, 3), **parts)
+
+
 def test_no_capacity_and_no_weight_are_refused() -> None:
     for sizes in ({"capacity": 0.0}, {"gamma": -1.0}, {"gamma": float("nan")}):
         with pytest.raises(OptionError, match="numbers above 0"):

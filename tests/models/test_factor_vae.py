@@ -45,6 +45,12 @@ def test_each_dimension_has_the_same_values_and_another_image(count: int, latent
         assert all(len(set(row)) == latent for row in images)
 
 
+def test_of_several_codes_of_an_image_no_two_dimensions_come_from_one_image() -> None:
+    images = np.repeat(np.arange(6.0), 5)  # 5 codes of each, in succession
+    mixed = shuffled(tv.Tensor(np.stack([images] * 3, axis=1)), samples=5).numpy()
+    assert all(len(set(row)) == 3 for row in mixed)
+
+
 # Who learns from what
 
 
@@ -99,6 +105,16 @@ def test_the_loss_is_its_formula() -> None:
     p, q = (1 / (1 + np.exp(-t.numpy().astype("float64"))) for t in (logit, mixed))
     plain = (found.reconstruction + found.kl).mean().item()
     wanted = plain + 9 * logit.numpy().mean() - (np.log(p) + np.log(1 - q)).mean() / 2
+    assert model.weigh(found, 10.0).item() == pytest.approx(wanted, rel=1e-5)
+
+
+def test_the_loss_of_several_codes_an_image_shuffles_the_images() -> None:
+    model = small()
+    found = infer(model, tv.Tensor(X), RNG.standard_normal((6, 4, 3)).astype("float32"))
+    logit, mixed = model.discriminator(found.z), model.discriminator(shuffled(found.z, 4))
+    plain = (found.reconstruction + found.kl).mean().item()
+    mistakes = np.logaddexp(0, -logit.numpy()) + np.logaddexp(0, mixed.numpy())
+    wanted = plain + 9 * logit.numpy().mean() + mistakes.mean() / 2
     assert model.weigh(found, 10.0).item() == pytest.approx(wanted, rel=1e-5)
 
 

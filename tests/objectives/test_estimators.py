@@ -264,7 +264,7 @@ def test_a_posterior_that_cannot_serve_is_refused(posterior: Any, names: list[st
 def test_a_model_with_a_loss_of_its_own_is_not_trained_by_another(name: str) -> None:
     model = model_class(name)((2, 2), 2, (3,)).to(dtype="float64")
     model.begin(X)
-    for objective in ("score", "score-loo", *OF_THE_BOUND, *BIASED):
+    for objective in (*SAMPLED, *OF_THE_BOUND, *BIASED):
         if name in ("vae", "beta-vae"):
             OBJECTIVES[objective](model, tv.Tensor(X), NOISE)
         else:
@@ -272,10 +272,22 @@ def test_a_model_with_a_loss_of_its_own_is_not_trained_by_another(name: str) -> 
                 OBJECTIVES[objective](model, tv.Tensor(X), NOISE)
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_free_bits_do_not_take_the_place_of_a_loss_of_its_own(name: str) -> None:
+    model = model_class(name)((2, 2), 2, (3,)).to(dtype="float64")
+    model.begin(X)
+    given = (model, tv.Tensor(X), NOISE[:, 0], 1.0, 0.1)
+    if name in ("vae", "beta-vae"):
+        OBJECTIVES["elbo"](*given)
+    else:
+        with pytest.raises(OptionError, match=f"free_bits.*{type(model).__name__}"):
+            OBJECTIVES["elbo"](*given)
+
+
 OF_THE_SCORE = ["score", "score-loo", "vimco"]
 OF_THE_PATH = ["stl", "dreg", "iwae-stl"]
-REFUSED = {"uniform": [*OF_THE_SCORE, *OF_THE_PATH], "iaf": OF_THE_PATH}
-REFUSED["planar"] = REFUSED["uniform"]
+NONE = [*OF_THE_SCORE, *OF_THE_PATH]
+REFUSED = {"uniform": NONE, "iaf": OF_THE_PATH, "planar": NONE}
 
 
 @pytest.mark.parametrize("posterior", POSTERIORS)

@@ -38,6 +38,7 @@ def elbo_mc_terms(
     It needs no closed form, and so serves any posterior and prior. See `elbo_terms` for the
     parameters, of which ``noise`` may be (B, S, K) for S samples.
     """
+    refuse_own_weigh("elbo-mc", model)
     refuse_free_bits("elbo-mc", free_bits)
     return terms_of(model, take_samples(model, x, noise).elbo(), beta)
 
@@ -56,6 +57,7 @@ def stl_terms(
     nothing is left along the path, and the estimate is exactly 0, where `elbo_mc_terms` has the
     noise of the score.
     """
+    refuse_own_weigh("stl", model)
     refuse_free_bits("stl", free_bits)
     refuse_own_path("stl", parts_of(model).posterior)
     return terms_of(model, take_samples(model, x, noise, hold_q=True).elbo(), beta)
