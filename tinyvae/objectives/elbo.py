@@ -131,6 +131,7 @@ def elbo_terms(
     """
     found = infer(model, x, noise)
     if free_bits:
+        _refuse_own_weigh(model)
         loss = found.reconstruction.mean() + beta * free_kl(model, found.parameters, free_bits)
     else:
         loss = getattr(model, "weigh", weigh)(found, beta)
@@ -232,6 +233,14 @@ def free_kl(model: EncoderDecoder, parameters: Parameters, free_bits: float) -> 
             "factorised posterior such as 'gaussian' with the prior 'normal'"
         )
     return ops.maximum(apart, free_bits).sum()
+
+
+def _refuse_own_weigh(model: EncoderDecoder) -> None:
+    if not getattr(model, "is_plain_sum", True):
+        raise OptionError(
+            f"free_bits is for models that minimise the reconstruction and beta times the KL; "
+            f"{type(model).__name__} weighs them in a way of its own: use free_bits=0"
+        )
 
 
 def check_pixels(x: Any) -> None:
