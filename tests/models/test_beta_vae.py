@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -70,3 +72,9 @@ def test_no_capacity_and_no_weight_are_refused() -> None:
     for sizes in ({"capacity": 0.0}, {"gamma": -1.0}, {"gamma": float("nan")}):
         with pytest.raises(OptionError, match="numbers above 0"):
             CapacityVAE((2, 3), **sizes)
+
+
+@pytest.mark.parametrize("kind", [CapacityVAE, tv.BetaTCVAE, tv.FactorVAE])
+def test_free_bits_do_not_take_the_place_of_what_a_model_weighs_in_its_own_way(kind: Any) -> None:
+    with pytest.raises(OptionError, match=f"{kind.__name__} weighs .* use free_bits=0"):
+        tv.fit(kind((2, 3), hidden=()), IMAGES, epochs=1, batch=8, free_bits=0.1)
