@@ -101,9 +101,10 @@ def judge(model: Any, config: Row) -> Row:
 
     import tinyvae as tv
     from tinyvae.evaluation.disentanglement import disentanglement_scores, mig, mig_per_factor
+    from tinyvae.evaluation.elbo import elbo
 
     fresh = drawn(config, JUDGED, seed=1)
-    found = tv.evaluate(model, fresh)
+    found = elbo(model, fresh)
     mean, log_variance = model.embed(fresh.images)
     noise = tv.Noise(0, backend="numpy").normal(mean.shape)
     z = mean + np.exp(log_variance / 2) * noise

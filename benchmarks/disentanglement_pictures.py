@@ -15,6 +15,7 @@ from tinyvae.latent.walks import decoded
 from tinyvae.plots.style import CLASSES, INK, house_style, roomy
 
 REACH, STEPS = 2.0, 9  # a walk goes from -2 to 2 standard deviations of the prior
+USED = 0.01  # nats of KL
 PANELS = (("mig", "MIG, of codes drawn (more is better)"), ("tc", "total correlation, nats"))
 
 
@@ -51,17 +52,18 @@ def _one_model(axes: Any, rows: Sequence[Row], key: str, colour: str) -> None:
 
 
 def traversals(model: Any, images: Any, title: str) -> Any:
-    """A strip for each dimension, by falling KL: it walks, and the others stay at one image's code.
+    """A strip for each dimension in use, by falling KL: it walks, the others stay at one code.
 
-    The image is the one whose code lies nearest to the middle of the prior.
+    That is the code of the image which lies nearest to the middle of the prior.
     """
     means, log_variances = model.embed(images.images)
     kl = (means**2 + np.exp(log_variances) - log_variances - 1).mean(axis=0) / 2
-    order, ways = kl.argsort()[::-1], np.linspace(-REACH, REACH, STEPS)
+    order = kl.argsort()[::-1][: max(1, (kl > USED).sum())]
+    ways = np.linspace(-REACH, REACH, STEPS)
     start = means[np.linalg.norm(means, axis=1).argmin()]
     frames = decoded(model, paths.traversals(start, ways)[order])
     names = {
         "rows": [f"$z_{{{k + 1}}}$: {kl[k]:.1f} nats" for k in order],
         "columns": [f"{way:g}".replace("-", "−") for way in ways],
     }
-    return plots.interpolation(frames, **names, title=title)
+    return plots.interpolation(frames, **names, title=f"{title}: {len(order)} of {len(kl)} in use")

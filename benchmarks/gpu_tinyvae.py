@@ -15,6 +15,7 @@ from tinyvae_vae import FitStep, Steps, TapedStep, TinyvaeStep
 
 import tinyvae as tv
 from tinyvae.data import load
+from tinyvae.evaluation.elbo import elbo
 from tinyvae.training import Settings, Trainer
 
 LEAST = 32  # with less the ends of an epoch would be timed
@@ -80,14 +81,14 @@ def wait(_result: object) -> None:
 
 
 def mnist(_name: str, case: Case, data: str, _precision: str) -> Callable[[int, int], Row]:
-    """`fit` and `evaluate` with their defaults."""
+    """`fit` and `elbo` with their defaults."""
     images = load(data)
 
     def train(seed: int, epochs: int) -> Row:
         model = tv.VAE(images.image_shape, case.latent, case.hidden, seed=seed)
         options = {"epochs": epochs, "batch": case.batch, "learning_rate": RATE, "seed": seed}
         train_s = seconds(partial(tv.fit, model, images.train, **options))
-        return {"train_s": train_s, "elbo": tv.evaluate(model, images.test, seed).loss}
+        return {"train_s": train_s, "elbo": elbo(model, images.test, seed).loss}
 
     return train
 

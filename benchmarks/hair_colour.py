@@ -167,8 +167,8 @@ def main() -> None:
     chosen = options().parse_args()
     import numpy as np
 
-    import tinyvae as tv
     from tinyvae.data import faces as drawn_faces
+    from tinyvae.evaluation.elbo import elbo
 
     faces = drawn_faces.load(count=chosen.count, seed=chosen.seed)
     model, train_s = trained(faces, chosen)
@@ -185,7 +185,7 @@ def main() -> None:
     names = faces.factor_names
     rows = rows_of(names, read, redrawn, found[chosen.degree], judge.leakage(real), rebuilt)
     degrees = by_degree(found, names, judge.moved)
-    training = [{"train_s": train_s, "elbo": tv.evaluate(model, faces.test).loss}]
+    training = [{"train_s": train_s, "elbo": elbo(model, faces.test).loss}]
     tables = {"degrees": degrees, "training": training, "floors": floors(rows)}
     out = report("hair_colour", chosen, rows=rows, **tables)
     drawn(out, ["drawn", "walked"], real, frames[chosen.degree], values)

@@ -39,9 +39,10 @@ HIDDEN, LATENT, BATCH, RATE = 400, 20, 128, 1e-3
 
 
 def play_tinyvae(data: str, epochs: int) -> Callable[..., Row]:
-    """tinyvae: `fit` and `evaluate` with their defaults."""
+    """tinyvae: `fit` and `elbo` with their defaults."""
     import tinyvae as tv
     from tinyvae.data import load
+    from tinyvae.evaluation.elbo import elbo
 
     images = load(data)
 
@@ -49,7 +50,7 @@ def play_tinyvae(data: str, epochs: int) -> Callable[..., Row]:
         model = tv.VAE(images.image_shape, LATENT, (HIDDEN,), seed=seed)
         options = {"epochs": epochs, "batch": BATCH, "learning_rate": RATE, "seed": seed}
         train_s = seconds(lambda: tv.fit(model, images.train, **options))
-        found = tv.evaluate(model, images.test, seed)
+        found = elbo(model, images.test, seed)
         return _outcome(found.reconstruction, found.kl, train_s)
 
     return train

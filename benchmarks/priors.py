@@ -33,12 +33,14 @@ WORKS: dict[str, Row] = {
         "settings": {"epochs": 200, "batch": 64, "learning_rate": 1e-3, "warm_up": 50},
         "priors": ["normal", "mixture:10", "vamp:10", "fitted:10"],
         "images": 300,
+        "promised": 0,
     },
     "mnist": {
         "network": {"latent": 40, "hidden": (400,)},
         "settings": {"epochs": 60, "batch": 100, "learning_rate": 1e-3, "warm_up": 10},
         "priors": ["normal", "mixture:500", "vamp:500", "fitted:100"],
         "images": 1000,
+        "promised": 1,
     },
 }
 T_95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776}
@@ -144,10 +146,11 @@ def gain(prior: str, configs: list[Row], root: Path) -> Row:
         )
         each.append(float((mine - other).mean()))
         errors.append(float((mine - other).std(ddof=1) / math.sqrt(len(mine))))
-    mean, half = statistics.mean(each), math.nan
+    mean, half = statistics.mean(each), math.inf
     if len(each) > 1:
         half = T_95.get(len(each) - 1, 1.96) * statistics.stdev(each) / math.sqrt(len(each))
     row = {"prior": prior, "gain": mean, "low": mean - half, "high": mean + half}
+    row = row if len(each) > 1 else row | {"low": None, "high": None}
     return row | {"image_error": max(errors), "seeds": " ".join(f"{value:.2f}" for value in each)}
 
 
@@ -166,7 +169,8 @@ def main() -> None:
     rows = [trained(config, root)[1] for config in configs]
     found = gains(configs, root)
     chosen.out = out
-    floors = [floor(f"gain of {row['prior']}", [row["gain"]], math.inf, 1) for row in found]
+    least = WORKS[chosen.work]["promised"]
+    floors = [floor(f"gain of {row['prior']}", [row["gain"]], math.inf, least) for row in found]
     report("priors", chosen, rows=rows, gains=found, floors=floors)
     if chosen.work == "digits":
         draw(configs, root, out.with_suffix(".png"))

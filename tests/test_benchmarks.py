@@ -72,6 +72,34 @@ SHORT = ("--rounds", "2", "--lasting", "0.01", "--contestants", *STEPS)  # to co
 
 
 @pytest.mark.slow
+def test_priors_compares_each_with_the_standard_normal_and_goes_on_where_it_was(
+    benchmark, tmp_path
+):
+    pytest.importorskip("sklearn")
+    sizes = ("--epochs", "2", "--images", "20", "--samples", "10", "--seeds", "0", "1")
+    first = benchmark("priors", *sizes, "--priors", "mixture:3", "fitted:2")
+    rows = sorted((tmp_path / "priors").glob("*/row.json"))
+    written = [row.stat().st_mtime_ns for row in rows]
+    assert len(written) == 6
+    again = benchmark("priors", *sizes, "--priors", "mixture:3", "fitted:2")
+    assert [row.stat().st_mtime_ns for row in rows] == written
+    assert again == first
+    assert column(first, "prior") == ["normal", "mixture:3", "fitted:2"] * 2
+    log_p = dict(
+        zip(
+            zip(column(first, "prior"), column(first, "seed"), strict=True),
+            column(first, "log_p"),
+            strict=True,
+        )
+    )
+    for row in first["gains"]:
+        each = [log_p[row["prior"], seed] - log_p["normal", seed] for seed in (0, 1)]
+        assert row["gain"] == pytest.approx(sum(each) / 2)
+        assert row["low"] < row["gain"] < row["high"]
+    assert matplotlib.image.imread(tmp_path / "result.png").shape[0] > 100
+
+
+@pytest.mark.slow
 def test_hair_colour_tells_how_much_every_factor_moves(benchmark, tmp_path):
     pytest.importorskip("sklearn")
     pytest.importorskip("PIL")

@@ -303,7 +303,8 @@ def test_check_prints_a_row_for_every_op_and_finds_all_right():
     assert rows[-1] == f"All {len(rows) - 3} are right."
     names = [row.split()[0] for row in rows[2:-1]]
     assert names[: len(gradients.CASES)] == list(gradients.CASES)
-    assert names[len(gradients.CASES) :] == ["bernoulli_cross_entropy", "kl_standard_normal"]
+    kernels = ["bernoulli_cross_entropy", "kl_standard_normal", "mixture_log_likelihood"]
+    assert names[len(gradients.CASES) :] == kernels
     assert all(row.split()[-1] == "right" for row in rows[2:-1])
 
 

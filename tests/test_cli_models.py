@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ from commandline import refused, tinyvae
 from test_cli import SMALL, write_images
 
 import tinyvae as tv
-from tinyvae import pictures
+from tinyvae import pictures, runs
 from tinyvae.config import Config, choices
+from tinyvae.data import Dataset, Split
 from tinyvae.errors import OptionError
 from tinyvae.models import MODELS, model_class
 from tinyvae.models.fitted import fit_prior
@@ -88,3 +90,29 @@ def test_the_effective_beta_is_printed_however_it_was_given():
         lines = Config(**{name: value}, latent=4).describe((10, 10), 5)
         wanted = 8 if name == "beta" else 0.08 * 100 / 4
         assert f"effective beta {wanted:g} " in lines[-1]
+
+
+def test_the_loss_is_told_as_the_objective_has_it():
+    for name in ("iwae", "iwae-stl", "dreg", "vimco"):
+        loss = Config(objective=name, samples=5).describe((4, 4), 10)[2]
+        assert loss == "loss -log of the mean of p(x, z) / q(z | x) over 5 samples"
+        with pytest.raises(OptionError, match=r"no KL to weigh.*normalised_beta"):
+            Config(objective=name, samples=5, normalised_beta=2.0)
+    assert Config(objective="elbo-mc", samples=5).describe((4, 4), 10)[2].endswith("+ 1 KL")
+    assert "below 0.5 nats" in Config(free_bits=0.5).describe((4, 4), 10)[2]
+
+
+@pytest.mark.parametrize("binarise", ["none", "dynamic"])
+def test_a_prior_is_fitted_to_codes_of_what_the_model_was_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, binarise: Any
+):
+    seen, fit = [], runs.fit_prior
+    monkeypatch.setattr(
+        runs, "fit_prior", lambda m, x, *more: (seen.append(x), fit(m, x, *more))[1]
+    )
+    grey = Split(np.arange(30, 54, dtype=np.uint8).reshape(6, 2, 2) * 4)
+    config = Config(prior="fitted:2", hidden=(3,), epochs=1, batch=3, binarise=binarise)
+    Run(tmp_path / "run").train(config, Dataset("grey", train=grey, valid=grey, test=grey))
+    assert {*np.unique(seen[0])} == (
+        {0, 255} if binarise == "dynamic" else {*np.unique(grey.images)}
+    )

@@ -108,7 +108,7 @@ def test_the_manifold_is_of_the_two_dimensions_most_used_and_says_which(monkeypa
     np.testing.assert_allclose(codes[0].reshape(3, 3, 5), expected, atol=1e-6)
     axes = figure.axes[0]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("$z_{2}$", "$z_{5}$")
-    assert axes.get_title(loc="left").endswith("other dimensions at 0")
+    assert axes.get_title(loc="left").endswith("the others at their medians")
 
 
 def test_the_manifold_of_two_dimensions_has_the_first_to_the_right_whichever_is_used_more():

@@ -257,6 +257,6 @@ def test_an_op_that_is_in_the_making_is_explained_as_far_as_it_goes(
 def test_a_name_that_no_op_has_is_answered_with_those_that_are_near():
     assert proofs.unknown("kl_gaussian") == ""
     assert "did you mean 'kl_gaussian'? " in proofs.unknown("kl_gausian")
-    assert "did you mean 'kl_standard_normal' or 'kl_gaussian'? " in proofs.unknown("KL")
+    assert "did you mean 'kl_standard_normal' or 'kl_gaussian' or 'kl_" in proofs.unknown("KL")
     assert "did you mean" not in proofs.unknown("dropout")
     assert "did you mean" not in proofs.unknown("")

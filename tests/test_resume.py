@@ -19,6 +19,7 @@ import tinyvae as tv
 from tinyvae.backend import Backend
 from tinyvae.checkpoint import save_tensors
 from tinyvae.errors import OptionError, RunError
+from tinyvae.models.beta_vae import BetaVAE
 from tinyvae.state import RunState
 from tinyvae.training import Progress, fit
 
@@ -162,6 +163,39 @@ def test_other_settings_are_refused_with_the_name_and_both_values(
     assert repr(now) in str(caught.value)
     assert repr(before) in str(caught.value)
     assert "start a new run" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("model", BetaVAE),
+        ("posterior", "laplace"),
+        ("likelihood", "continuous-bernoulli"),
+        ("activation", "elu"),
+    ],
+)
+def test_another_model_with_parameters_of_the_same_shapes_is_refused(
+    broken_off: Path, name: str, other: Any
+) -> None:
+    first = small_model()
+    kind, named = (other, {}) if name == "model" else (tv.VAE, {name: other})
+    model = kind(**first.config | named)
+    with pytest.raises(RunError, match=rf"a model of {name} = .*, not .*resume with the same"):
+        fit(model, IMAGES, OTHERS, **SETTINGS, checkpoint=broken_off, resume=True)
+
+
+def test_a_run_of_an_older_version_that_did_not_tell_its_model_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, file = RunState._plain, tmp_path / "file"
+    with monkeypatch.context() as older:
+        older.setattr(
+            RunState,
+            "_plain",
+            lambda *of: {name: v for name, v in plain(*of).items() if name != "model"},
+        )
+        run(epochs=1, checkpoint=file)
+    assert_same_run(run(epochs=2, checkpoint=file, resume=True), run(epochs=2))
 
 
 def test_other_images_and_another_model_are_refused(broken_off: Path) -> None:

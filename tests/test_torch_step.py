@@ -56,7 +56,7 @@ def test_what_is_stored_is_a_step_that_has_something_to_compare() -> None:
 def test_the_loss_is_pytorchs(backend: Backend) -> None:
     terms = loss_of(a_model(), backend)
     assert terms.loss.item() == pytest.approx(STORED["loss"], rel=1e-12)
-    for name in ("cross_entropy", "kl"):
+    for name in ("reconstruction", "kl"):
         np.testing.assert_allclose(getattr(terms, name).numpy(), STORED[name], rtol=1e-12)
 
 

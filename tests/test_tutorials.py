@@ -57,6 +57,16 @@ def test_the_lesson_on_sampling_has_the_exact_variances_and_what_they_do_to_a_va
     assert leave_one_out < path + 0.5
 
 
+@pytest.mark.slow
+def test_the_lesson_on_a_new_posterior_finds_the_slip_and_trains_with_the_right_one(tmp_path):
+    out = run("new_posterior", tmp_path)
+    assert "2. the posterior draws from its own density" in out
+    assert re.search(r"3\. 1 / q over box .*: they differ by", out)
+    log_p = [float(value) for value in re.findall(r"log p\(x\) (-\d+\.\d)", out)]
+    assert len(log_p) == 2
+    assert abs(log_p[0] - log_p[1]) < 1.5
+
+
 def test_every_lesson_is_tested():
     tested = Path(__file__).read_text("utf-8")
     assert all(f'"{path.stem}"' in tested for path in LESSONS.glob("*.py"))

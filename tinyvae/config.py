@@ -30,6 +30,7 @@ YOUNGER = (  # of which older runs had no choice
     "objective", "samples", "normalised_beta", "warm_up", "free_bits",
 )  # fmt: skip
 CLOSED = ("elbo", "elbo-analytic")  # objectives that take the KL in closed form
+BOUNDS = ("iwae", "iwae-stl", "dreg", "vimco")  # those of the logarithm of a mean of weights
 BYTES = 64  # a parameter in training: value, gradient, Adam's two, the best, and their copies
 
 
@@ -120,6 +121,11 @@ class Config:
                 f"beta = {self.beta} and normalised_beta = {self.normalised_beta} are two weights "
                 "for one KL: give one of them"
             )
+        if self.normalised_beta and self.objective in BOUNDS:
+            raise OptionError(
+                f"objective={self.objective!r} is a logarithm of a mean of weights, in which there "
+                "is no KL to weigh: leave normalised_beta out, or use objective='elbo'"
+            )
         self._try_out()
 
     def _try_out(self) -> None:
@@ -178,9 +184,15 @@ class Config:
             f"A {self.model} with {_counted(self.latent, 'latent dimension')} on the {images:,} "
             f"training images of {self.data}",
             f"{self.likelihood} likelihood, {self.posterior} posterior, {self.prior} prior; {kl}",
-            f"loss {model.describe(beta)}",
+            f"loss {self._loss(model, beta)}",
             f"objective {self.objective}, effective beta {beta:g} (beta K / D = {normalised:.3g})",
         ]
+
+    def _loss(self, model: VAE, beta: float) -> str:
+        if self.objective in BOUNDS:
+            return f"-log of the mean of p(x, z) / q(z | x) over {_counted(self.samples)}"
+        free = f", no dimension's KL below {self.free_bits:g} nats" if self.free_bits else ""
+        return model.describe(beta) + free
 
     def settled(self) -> Config:
         """The same with the backend that ``"auto"`` stands for here."""
@@ -244,9 +256,13 @@ def choices() -> dict[str, list[tuple[str, str]]]:
         "objective": dict(OBJECTIVES),
     }
     return {
-        option: [(name, (found.__doc__ or "").partition("\n")[0]) for name, found in table.items()]
+        option: [(name, _first_line(found)) for name, found in table.items()]
         for option, table in tables.items()
     }
+
+
+def _first_line(documented: Any) -> str:
+    return (documented.__doc__ or "").partition("\n")[0].replace("`", "")
 
 
 def _counted(count: int, what: str = "sample") -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from tinyvae import plots
+from tinyvae.autograd import no_grad
 from tinyvae.data import Dataset
 from tinyvae.data.dataset import Split
 from tinyvae.errors import DataError, OptionError
@@ -18,8 +19,10 @@ from tinyvae.latent import attribute_walk, between, decoded
 from tinyvae.latent import traversals as codes_of_traversals
 from tinyvae.latent.walks import KINDS, Smooth, smooth
 from tinyvae.models.vae import VAE
+from tinyvae.noise import Noise
 from tinyvae.training import Row
 
+DRAWN = 10_000  # codes of which the quantiles are those of a prior
 SHOWN = 2000  # images in the picture of the latent space
 COMPARED = 20_000  # training images among which the nearest to a frame is looked for
 WIDEST = 2000  # pixels of a picture; large images are fewer, so that it fits into memory
@@ -83,19 +86,21 @@ def smoothness_of_walks(
 
 
 def traversals(model: VAE, dataset: Dataset, rows: int = 12, steps: int = 11) -> Figure:
-    """Each latent dimension walked over quantiles of the normal, from the code of a test image.
+    """Each latent dimension walked over quantiles of the prior, from the code of a test image.
 
-    The dimension of the largest KL comes first; beside each stands its KL in nats.
+    The dimension that is used most comes first; beside each stands how much.
     """
-    spread = np.array(elbo(model, _first(dataset.test, SHOWN)).kl_per_dimension)
-    chosen = np.argsort(-spread)[:rows]
-    values = np.array([NormalDist().inv_cdf((k + 0.5) / steps) for k in range(steps)])
+    use, unit = _use(model, dataset)
+    chosen = np.argsort(-use)[:rows]
+    values = _quantiles(model, steps)  # (S, K)
     code = model.embed(_first(dataset.test, 1).images)[0][0]
+    walks = np.stack([codes_of_traversals(code, values[:, k])[k] for k in chosen])
+    same = np.ptp(values, axis=1).max() == 0
     return plots.interpolation(
-        decoded(model, codes_of_traversals(code, values)[chosen]),
-        rows=[f"$z_{{{k + 1}}}$, {spread[k]:.2f} nats" for k in chosen],
-        columns=_signed(values),
-        title="Traversals of a test image, by the KL of each dimension",
+        decoded(model, walks),
+        rows=[f"$z_{{{k + 1}}}$, {use[k]:.2f} {unit}" for k in chosen],
+        columns=_signed(values[:, 0]) if same else None,
+        title="Traversals of a test image over quantiles of the prior",
     )
 
 
@@ -148,14 +153,16 @@ def manifold(model: VAE, dataset: Dataset, side: int | None = None) -> Figure:
     side = side or _side(21, model)
     used = _most_used(model, dataset)
     plane, rest = len(used) == 2, model.latent > 2
-    x = np.array([NormalDist().inv_cdf((k + 0.5) / side) for k in range(side)])
+    values = _quantiles(model, side)  # (S, K)
     z = np.zeros((side if plane else 1, side, model.latent), dtype=np.float32)
+    z[:, :] = np.median(values, axis=0)
+    x, y = values[:, used[0]], values[::-1, used[-1]]  # upwards is more
     z[:, :, used[0]] = x
     if plane:
-        z[:, :, used[1]] = x[::-1, None]  # upwards is more
+        z[:, :, used[1]] = y[:, None]
     images = model.generate(z.reshape(-1, model.latent))
-    title = "Manifold: decoded quantiles of the prior" + ", other dimensions at 0" * rest
-    figure = plots.manifold(images, side, x=x, y=x[::-1] if plane else None, title=title)
+    title = "Manifold: decoded quantiles of the prior" + ", the others at their medians" * rest
+    figure = plots.manifold(images, side, x=x, y=y if plane else None, title=title)
     for way, dimension in zip("xy", used, strict=False):
         figure.axes[0].set(**{f"{way}label": f"$z_{{{dimension + 1}}}$"})
     return figure
@@ -167,9 +174,31 @@ def _side(most: int, model: VAE) -> int:
 
 
 def _most_used(model: VAE, dataset: Dataset) -> list[int]:
-    """The two latent dimensions of the largest KL, in their order; the only one if K is 1."""
-    spread = elbo(model, _first(dataset.test, SHOWN)).kl_per_dimension
-    return sorted(np.argsort(spread)[::-1][:2].tolist())
+    """The two latent dimensions that are used most, in their order; the only one if K is 1."""
+    return sorted(np.argsort(_use(model, dataset)[0])[::-1][:2].tolist())
+
+
+def _use(model: VAE, dataset: Dataset) -> tuple[np.ndarray, str]:
+    """How much each latent dimension tells of test images, (K,), and in what unit.
+
+    It is the KL in nats; where that does not come apart, the variance of the posterior means.
+    """
+    shown = _first(dataset.test, SHOWN)
+    if nats := elbo(model, shown).kl_per_dimension:
+        return np.array(nats), "nats"
+    return model.embed(shown.images)[0].var(axis=0), "variance"
+
+
+def _quantiles(model: VAE, count: int) -> np.ndarray:
+    """So many quantiles of each latent dimension under the prior, evenly spaced, (count, K)."""
+    levels = (np.arange(count) + 0.5) / count
+    if model.prior.is_standard:
+        normal = [NormalDist().inv_cdf(level) for level in levels]
+        return np.repeat(np.array(normal)[:, None], model.latent, axis=1)
+    with no_grad():
+        drawn = model.prior.sample(DRAWN, Noise(0, "quantiles", backend="numpy"), model.encode)
+    found: np.ndarray = np.quantile(drawn, levels, axis=0)
+    return found
 
 
 def _first(split: Split, count: int) -> Split:

@@ -29,6 +29,7 @@ from tinyvae.evaluation.elbo import Elbo, elbo
 from tinyvae.evaluation.report import Evaluation, evaluate
 from tinyvae.models.fitted import fit_prior
 from tinyvae.models.vae import VAE
+from tinyvae.noise import Noise
 from tinyvae.parallel import Alone, Communicator
 from tinyvae.training import Progress, Row, Trainer
 
@@ -78,7 +79,7 @@ class Run:
             if group.rank:
                 return history
             if isinstance(model.prior, Fitted):
-                images, count = dataset.train.images, len(model.prior.logits)
+                images, count = _trained_on(config, dataset), len(model.prior.logits)
                 model.prior = fit_prior(model, images, count, config.seed)
         save_tensors(self / "weights.safetensors", model.state_dict())
         save_history(self / "history.csv", history)
@@ -214,6 +215,14 @@ class Run:
         config = self.config
         dynamic = config.binarise == "dynamic"
         return evaluate(model, dataset, config.seed, dynamic, samples, quality)
+
+
+def _trained_on(config: Config, dataset: Dataset) -> Any:
+    """The training images as the model has seen them: black or white, if they were drawn so."""
+    if config.binarise != "dynamic":
+        return dataset.train.images
+    noise = Noise(config.seed, "fit_prior", "pixels", backend="numpy")
+    return dataset.train.binarised(noise).images
 
 
 def _some(names: list[str]) -> str:

@@ -101,7 +101,7 @@ class RunState:
     # In a file
 
     def save(self, path: Path, about: dict[str, Any]) -> None:
-        """Save everything, with the settings and the images of the run in ``about``."""
+        """Save everything, with the settings, model and images of the run in ``about``."""
         save_tensors(path, self._tensors(), self._plain(about))
 
     def _plain(self, about: dict[str, Any]) -> dict[str, Any]:
@@ -126,6 +126,8 @@ class RunState:
         """
         expected = {k: (v.shape, str(v.dtype)) for k, v in self._tensors().items()}
         tensors, state = load_tensors(path, expected)
+        if isinstance(state, dict):
+            state.setdefault("model", about["model"])  # older runs did not tell theirs
         if not _is_sound(state, self._plain(about)):
             raise RunError(f"{path} is not the checkpoint of a training run; train again")
         _check_same(state, about)
@@ -208,6 +210,12 @@ def _check_same(saved: dict[str, Any], about: dict[str, Any]) -> None:
             raise RunError(
                 f"this run began with {name} = {before!r}, not {wanted.get(name)!r}: "
                 "resume with the same settings, or start a new run"
+            )
+    for name, after in about.get("model", {}).items():
+        if (before := saved["model"].get(name)) != after:
+            raise RunError(
+                f"this run began with a model of {name} = {before!r}, not {after!r}: resume with "
+                "the same model, or start a new run"
             )
     if (done := saved["epoch"] - (saved["step"] == 0)) > wanted["epochs"]:
         raise RunError(

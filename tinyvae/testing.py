@@ -140,22 +140,27 @@ def assert_posterior(posterior: Any, seed: int = 0) -> None:
     posterior.to(dtype="float64")
     for _ in range(4):
         rows = np.tile(noise.normal((posterior.outputs,), "float64") / 2, (DRAWS, 1))
-        output = Tensor(rows, requires_grad=True)
-        parameters = posterior.split(output)
         draw = noise.normal if posterior.noise == "normal" else noise.uniform
-        z, log_q = posterior.draw(parameters, draw((DRAWS, posterior.noise_width), "float64"))
-        if (z.shape, log_q.shape) != ((DRAWS, posterior.latent), (DRAWS,)):
-            raise AssertionError(f"codes are of shape {z.shape}, their log q of {log_q.shape}")
-        if posterior.has_density:
-            told = posterior.log_prob(parameters, z).numpy()
-            np.testing.assert_allclose(told, log_q.numpy(), 1e-6, 1e-6, err_msg="draw, log_prob")
-        _assert_volumes(z.numpy(), log_q.numpy())
-        if posterior.kl is not None:
-            normal = -(z.numpy() ** 2 + math.log(2 * math.pi)).sum(axis=1) / 2
-            exact = posterior.kl(parameters).numpy()
-            _assert_zero(log_q.numpy() - normal - exact, "kl, and the mean of log q - log p")
-        if posterior.has_density and posterior.has_score:
-            _assert_same_gradient(posterior, output, z)
+        _assert_drawn(posterior, rows, draw((DRAWS, posterior.noise_width), "float64"))
+
+
+def _assert_drawn(posterior: Any, rows: np.ndarray, noise: np.ndarray) -> None:
+    """The same for codes of one encoder output, which stands in each of the rows."""
+    output = Tensor(rows, requires_grad=True)
+    parameters = posterior.split(output)
+    z, log_q = posterior.draw(parameters, noise)
+    if (z.shape, log_q.shape) != ((DRAWS, posterior.latent), (DRAWS,)):
+        raise AssertionError(f"codes are of shape {z.shape}, their log q of {log_q.shape}")
+    if posterior.has_density:
+        told = posterior.log_prob(parameters, z).numpy()
+        np.testing.assert_allclose(told, log_q.numpy(), 1e-6, 1e-6, err_msg="draw, log_prob")
+    _assert_volumes(z.numpy(), log_q.numpy())
+    if posterior.kl is not None:
+        normal = -(z.numpy() ** 2 + math.log(2 * math.pi)).sum(axis=1) / 2
+        exact = posterior.kl(parameters).numpy()
+        _assert_zero(log_q.numpy() - normal - exact, "kl, and the mean of log q - log p")
+    if posterior.has_density and posterior.has_score:
+        _assert_same_gradient(posterior, output, z)
 
 
 def _assert_volumes(z: np.ndarray, log_q: np.ndarray) -> None:

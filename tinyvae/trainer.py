@@ -323,7 +323,7 @@ class Trainer:
         images = {f"the {part} images": found for part, found in about["images"].items()}
         values = self.model.backend.to_host(self.state.optimiser.flat.values)
         weights = {"the first weights": zlib.crc32(values.data)}
-        self.group.agree(about["settings"] | self.model.config | versions | images | weights)
+        self.group.agree(about["settings"] | about["model"] | versions | images | weights)
 
     def _terms_together(self, x: Tensor, noise: Array) -> Terms:
         """The gradient of the mean over the whole batch, from those over the ranks' shares.
@@ -379,7 +379,8 @@ class Trainer:
     @cached_property  # a pass over all images, which do not change
     def _about(self) -> dict[str, Any]:
         images = {"training": fingerprint(self.train), "validation": fingerprint(self.valid)}
-        return {"settings": asdict(self.settings), "images": images}
+        model = {"model": type(self.model).__name__} | self.model.config
+        return {"settings": asdict(self.settings), "model": model, "images": images}
 
     def _save(self) -> None:
         if self.checkpoint is not None and self.group.rank == 0:

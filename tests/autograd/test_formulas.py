@@ -17,14 +17,13 @@ import numpy as np
 import pytest
 import sympy as sp
 from formulas import SLOPE, Formula, formula, formulas
-from symbolic import TRUTHS as OF_OPS
-from symbolic import E_q, Truth, alpha, n, slope, t, z
+from symbolic import TRUTHS, E_q, Truth, alpha, n, slope, t, z
 from symbolic_arrays import ARRAYS
 from symbolic_densities import DENSITIES, uniform
 
 from tinyvae.autograd import OPS, Tensor
 
-TRUTHS = OF_OPS | DENSITIES
+DEFINED = TRUTHS | DENSITIES
 WITHIN = ("uniform_log_likelihood",)  # where small positive numbers are
 POSITIVE = ("power", "log", "sqrt", *WITHIN)
 OPTIONS = {n: 2.5, slope: 0.3, alpha: 0.7}
@@ -116,7 +115,7 @@ def at_points(side: Any, name: str) -> list[Any]:
 
 def wrong(name: str, found: list[Formula]) -> Iterator[str]:
     """The formulas of which two sides differ, or which are somewhere below their bound."""
-    truth, defined = TRUTHS[name], definitions(found, TRUTHS[name])
+    truth, defined = DEFINED[name], definitions(found, DEFINED[name])
     for chain in found:
         first, *others = (meaning(side, defined, truth) for side in chain.sides)
         errors = [abs(e) for side in others for e in at_points(first - side, name)]
@@ -132,7 +131,7 @@ def found_in(name: str) -> list[Formula]:
 
 def slopes(name: str, found: list[Formula]) -> dict[Any, Any]:
     """The slope that is given for each input, in terms of the inputs."""
-    truth, defined = TRUTHS[name], definitions(found, TRUTHS[name])
+    truth, defined = DEFINED[name], definitions(found, DEFINED[name])
     given = {}
     for chain in found:
         parts = [side.as_coeff_Mul() for side in chain.sides]
@@ -145,19 +144,19 @@ def slopes(name: str, found: list[Formula]) -> dict[Any, Any]:
 
 
 def test_every_op_has_a_formula_or_is_of_those_that_words_describe():
-    in_numbers, in_arrays = TRUTHS.keys() | ROWS.keys(), MATRICES.keys() | ARRAYS.keys()
+    in_numbers, in_arrays = DEFINED.keys() | ROWS.keys(), MATRICES.keys() | ARRAYS.keys()
     assert OPS.keys() == in_numbers | in_arrays | {"affine_relu", *IN_WORDS}
     assert not any(found_in(name) for name in IN_WORDS)
 
 
-@pytest.mark.parametrize("name", TRUTHS)
+@pytest.mark.parametrize("name", DEFINED)
 def test_every_formula_is_the_one_that_follows_from_the_definition(name):
     assert not list(wrong(name, found_in(name)))
 
 
-@pytest.mark.parametrize("name", TRUTHS)
+@pytest.mark.parametrize("name", DEFINED)
 def test_the_value_and_a_slope_for_every_input_are_given(name):
-    truth = TRUTHS[name]
+    truth = DEFINED[name]
     assert any(chain.sides[0] == named(truth.name) for chain in found_in(name))
     assert slopes(name, found_in(name)).keys() >= set(truth.inputs)
 
@@ -168,14 +167,14 @@ def test_the_value_and_a_slope_for_every_input_are_given(name):
 def of_the_pullbacks(name: str, at: list[float]) -> list[float]:
     """The slopes by the op's own pullbacks."""
     inputs = [Tensor(np.array([v]), requires_grad=True) for v in at]
-    options = {key: OPTIONS[symbol] for key, symbol in TRUTHS[name].options.items()}
+    options = {key: OPTIONS[symbol] for key, symbol in DEFINED[name].options.items()}
     OPS[name](*inputs, **options).sum().backward()
     return [float(x.grad[0]) for x in inputs]
 
 
 def agrees_with_the_pullbacks(name: str, found: list[Formula]) -> bool:
     """At random points, where the inputs are equal and, for a function of one number, at 0."""
-    inputs = TRUTHS[name].inputs
+    inputs = DEFINED[name].inputs
     given = [slopes(name, found)[x].subs(OPTIONS) for x in inputs]
     functions = [sp.lambdify(inputs, slope, "mpmath") for slope in given]
     rows = [*points(name, list(inputs)), [0.5] * len(inputs)]
@@ -184,7 +183,7 @@ def agrees_with_the_pullbacks(name: str, found: list[Formula]) -> bool:
     return np.allclose(stated, [of_the_pullbacks(name, row) for row in rows], 1e-12, 1e-14)
 
 
-@pytest.mark.parametrize("name", TRUTHS)
+@pytest.mark.parametrize("name", DEFINED)
 def test_the_slopes_given_are_those_that_the_pullbacks_compute(name):
     assert agrees_with_the_pullbacks(name, found_in(name))
 
@@ -322,7 +321,7 @@ def instead(part: str, around: str) -> str:
 
 
 LONG = ("bernoulli_cross_entropy", "kl_standard_normal", "kl_gaussian", *DENSITIES)
-MANY = [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in TRUTHS]
+MANY = [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in DEFINED]
 
 
 def is_found_out(name: str, k: int, text: str) -> bool:

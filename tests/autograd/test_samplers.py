@@ -9,13 +9,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 from oracles import ORACLES
 from scipy import stats
 
-from tinyvae.autograd import Tensor, derivations
+from tinyvae.autograd import OPS, Tensor, derivations
 from tinyvae.noise import BLOCK, Noise
 
 Sampler = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
@@ -174,6 +175,55 @@ def test_each_dimension_of_each_example_has_its_own_gaussian(backend):
     assert all(follows(u[:, k]) for k in range(12))
     for i, j in itertools.combinations(range(12), 2):
         assert abs(u[:, i] @ u[:, j]) / math.sqrt(len(u)) < LIMIT
+
+
+# Samples of other distributions, from uniform noise
+
+OF_UNIFORM: dict[str, Callable[[float, float], Any]] = {
+    "laplace_sample": stats.laplace,
+    "logistic_sample": stats.logistic,
+    "uniform_sample": lambda mean, width: stats.uniform(mean - width / 2, width),
+}
+from_uniform_noise = pytest.mark.parametrize("name", OF_UNIFORM)
+
+
+def drawn_from_uniform(name: str, mean: float, log_scale: float, dtype: str) -> np.ndarray:
+    noise = Noise(8, name).uniform((COUNT,), dtype)
+    columns = (Tensor(np.full(COUNT, number, dtype)) for number in (mean, log_scale))
+    return OPS[name](*columns, Tensor(noise)).numpy()
+
+
+@from_uniform_noise
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("mean", "log_scale"), [(0.0, 0.0), (-1.5, 1.0), (3.0, -1.5)])
+def test_a_sample_from_uniform_noise_has_its_distribution(backend, name, dtype, mean, log_scale):
+    z = drawn_from_uniform(name, mean, log_scale, dtype).astype("float64")
+    law = OF_UNIFORM[name](mean, math.exp(log_scale))
+    assert stats.kstest(z, law.cdf).pvalue > UNLIKELY
+    assert stats.kstest(1.06 * (z - mean) + mean, law.cdf).pvalue < UNLIKELY
+
+
+@from_uniform_noise
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_ends_of_the_noise_give_finite_samples_and_slopes(backend, name, dtype):
+    noise = Tensor(np.array([0.0, 1 - np.finfo(dtype).eps / 2], dtype), requires_grad=True)
+    scale = Tensor(np.zeros(2, dtype), requires_grad=True)
+    z = OPS[name](Tensor(np.zeros(2, dtype)), scale, noise)
+    z.backward(np.ones(2, dtype))
+    for values in (z.numpy(), backend.to_host(scale.grad), backend.to_host(noise.grad)):
+        assert np.isfinite(values).all()
+    assert z.numpy()[0] < 0 < z.numpy()[1]
+
+
+@from_uniform_noise
+@pytest.mark.parametrize(("mean", "log_scale"), [(0.3, -0.7), (1.5, 0.5)])
+def test_kl_agrees_with_the_mean_log_ratio_of_samples_from_uniform_noise(name, mean, log_scale):
+    family, z = name.removesuffix("_sample"), drawn_from_uniform(name, mean, log_scale, "float64")
+    columns = [Tensor(z[:, None] * 0 + number) for number in (mean, log_scale)]
+    log_q = OPS[f"{family}_log_likelihood"](Tensor(z[:, None]), *columns).numpy()
+    kl = OPS[f"kl_{family}_standard_normal"](*numbers(mean, log_scale)).item()
+    got, error = estimate(log_q - log_density(z, 0.0, 0.0))
+    assert abs(got - kl) < 4 * error < 0.1 * kl
 
 
 # Divergences and entropies as means over samples

@@ -222,7 +222,7 @@ def test_fewer_images_than_components_are_refused() -> None:
         tv.fit_prior(tv.VAE((2, 2)), IMAGES[:5])
 
 
-@pytest.mark.parametrize("asked", ["mixture:0", "mixture:2.5", "vamp:-1", "normal:3"])
+@pytest.mark.parametrize("asked", ["mixture:0", "mixture:2.5", "vamp:-1", "vamp:inf", "normal:3"])
 def test_a_number_that_a_prior_does_not_take_is_refused(asked: str) -> None:
     with pytest.raises(OptionError, match=f"the prior '{asked}'"):
         tv.VAE((2, 2), prior=asked)

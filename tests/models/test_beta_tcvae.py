@@ -92,6 +92,17 @@ def test_several_codes_of_an_image_have_that_image_for_their_own() -> None:
     np.testing.assert_allclose(two, np.repeat(one, 2, axis=1), rtol=1e-12)
 
 
+@pytest.mark.parametrize("prior", ["normal", "mixture:2"])
+def test_an_image_is_its_own_once_however_its_kl_is_found(prior: str) -> None:
+    model = BetaTCVAE((2, 2), hidden=(4,), prior=prior).to(dtype="float64")
+    x, noise = tv.Tensor(RNG.random((3, 4))), RNG.standard_normal((3, 5, 2))
+    found = infer(model, x, noise)
+    mean, log_variance = (p.numpy() for p in model.encode(x))
+    wanted = aggregated(mean, log_variance, found.z.numpy(), images=50)
+    got = aggregate(model.posterior, found.parameters, found.z, 50)
+    np.testing.assert_allclose([t.numpy() for t in got], wanted, rtol=1e-12)
+
+
 # The decomposition of the KL
 
 
@@ -164,6 +175,16 @@ def test_at_beta_1_it_is_trained_as_the_plain_vae_is(backend: Backend) -> None:
     assert models[1].images == 24
 
 
+def test_images_on_the_device_make_no_difference(backend: Backend) -> None:
+    images = RNG.integers(256, size=(24, 2, 2), dtype=np.uint8)
+    models: list[Any] = [BetaTCVAE((2, 2), hidden=(4,), seed=1) for _ in range(2)]
+    for model, resident in zip(models, (True, False), strict=True):
+        tv.fit(model, images, epochs=3, batch=10, beta=5, warm_up=2, resident=resident)
+    one, other = (model.state_dict() for model in models)
+    for name, value in other.items():
+        np.testing.assert_allclose(one[name], value, rtol=1e-4, atol=1e-5)
+
+
 def test_the_prior_is_told_of_the_images_too() -> None:
     class Told(StandardNormal):
         def begin(self, images: Any) -> None:
@@ -199,3 +220,8 @@ def test_a_posterior_whose_dimensions_depend_on_each_other_is_refused() -> None:
 
     with pytest.raises(OptionError, match="which Correlated does not have"):
         BetaTCVAE((2, 2), posterior=Correlated)
+
+
+def test_a_posterior_whose_density_jumps_is_refused() -> None:
+    with pytest.raises(OptionError, match="Uniform jumps at edges"):
+        BetaTCVAE((2, 2), posterior="uniform")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -60,7 +62,19 @@ def test_a_model_of_the_same_shape_is_made_of_its_config() -> None:
     assert (again.capacity, again.gamma, again.latent) == (7.0, 30.0, 3)
 
 
+@pytest.mark.parametrize("parts", [{"prior": "mixture:2"}, {"posterior": "iaf"}])
+def test_a_capacity_for_an_estimate_of_the_kl_is_refused(parts: dict[str, str]) -> None:
+    with pytest.raises(OptionError, match="needs the KL in closed form"):
+        CapacityVAE((2, 3), **parts)
+
+
 def test_no_capacity_and_no_weight_are_refused() -> None:
     for sizes in ({"capacity": 0.0}, {"gamma": -1.0}, {"gamma": float("nan")}):
         with pytest.raises(OptionError, match="numbers above 0"):
             CapacityVAE((2, 3), **sizes)
+
+
+@pytest.mark.parametrize("kind", [CapacityVAE, tv.BetaTCVAE, tv.FactorVAE])
+def test_free_bits_do_not_take_the_place_of_what_a_model_weighs_in_its_own_way(kind: Any) -> None:
+    with pytest.raises(OptionError, match=f"{kind.__name__} weighs .* use free_bits=0"):
+        tv.fit(kind((2, 3), hidden=()), IMAGES, epochs=1, batch=8, free_bits=0.1)

@@ -45,6 +45,12 @@ def test_each_dimension_has_the_same_values_and_another_image(count: int, latent
         assert all(len(set(row)) == latent for row in images)
 
 
+def test_of_several_codes_of_an_image_no_two_dimensions_come_from_one_image() -> None:
+    images = np.repeat(np.arange(6.0), 5)  # 5 codes of each, in succession
+    mixed = shuffled(tv.Tensor(np.stack([images] * 3, axis=1)), samples=5).numpy()
+    assert all(len(set(row)) == 3 for row in mixed)
+
+
 # Who learns from what
 
 
@@ -102,6 +108,16 @@ def test_the_loss_is_its_formula() -> None:
     assert model.weigh(found, 10.0).item() == pytest.approx(wanted, rel=1e-5)
 
 
+def test_the_loss_of_several_codes_an_image_shuffles_the_images() -> None:
+    model = small()
+    found = infer(model, tv.Tensor(X), RNG.standard_normal((6, 4, 3)).astype("float32"))
+    logit, mixed = model.discriminator(found.z), model.discriminator(shuffled(found.z, 4))
+    plain = (found.reconstruction + found.kl).mean().item()
+    mistakes = np.logaddexp(0, -logit.numpy()) + np.logaddexp(0, mixed.numpy())
+    wanted = plain + 9 * logit.numpy().mean() + mistakes.mean() / 2
+    assert model.weigh(found, 10.0).item() == pytest.approx(wanted, rel=1e-5)
+
+
 @pytest.mark.parametrize("rho", [0.0, 0.8])
 def test_the_discriminator_finds_the_total_correlation_of_a_gaussian(rho: float) -> None:
     """-log(1 - rho^2) / 2 nats for two dimensions with the correlation rho."""
@@ -129,6 +145,15 @@ def test_it_trains_in_repeated_steps_as_it_does_taped(monkeypatch: pytest.Monkey
     tv.fit(taped, images, epochs=3, batch=8, beta=5)
     for name, value in taped.state_dict().items():
         np.testing.assert_array_equal(replayed.state_dict()[name], value)
+
+
+def test_images_on_the_device_make_no_difference(backend: Backend) -> None:
+    images = RNG.integers(256, size=(40, 2, 2), dtype=np.uint8)
+    one, other = small(), small()
+    for model, resident in ((one, True), (other, False)):
+        tv.fit(model, images, epochs=3, batch=8, beta=5, warm_up=2, resident=resident)
+    for name, value in other.state_dict().items():
+        np.testing.assert_allclose(one.state_dict()[name], value, rtol=1e-4, atol=1e-5)
 
 
 def test_a_model_of_the_same_shape_is_made_of_its_config() -> None:

@@ -23,11 +23,15 @@ from scipy.special import logsumexp
 import tinyvae as tv
 from tinyvae.backend import Backend
 from tinyvae.distributions import Gaussian
+from tinyvae.distributions.posteriors import POSTERIORS, drawn
 from tinyvae.errors import OptionError
+from tinyvae.models import MODELS, model_class
 from tinyvae.objectives import OBJECTIVES, log_weights
 from tinyvae.objectives.score import leave_one_out, leave_one_out_bound, score_terms
 
-OF_THE_ELBO = ["elbo", "elbo-mc", "stl", "score", "score-loo"]
+CLOSED = ["elbo", "elbo-analytic"]
+SAMPLED = ["elbo-mc", "stl", "score", "score-loo"]
+OF_THE_ELBO = [*CLOSED, *SAMPLED]
 OF_THE_BOUND = ["iwae", "dreg", "vimco"]
 BIASED = ["iwae-stl"]
 ONE_SAMPLE = ["elbo", "elbo-mc", "stl", "score", "iwae", "iwae-stl", "dreg"]
@@ -102,7 +106,7 @@ def test_there_the_costs_of_all_samples_are_equal_and_leave_one_out_takes_all_of
 
 def test_the_estimators_of_the_elbo_tell_the_mean_of_the_log_weights(backend: Backend) -> None:
     log_w = log_weights(small_vae((2, 2), latent=2), tv.Tensor(X), tv.Tensor(NOISE).array).numpy()
-    for name in OF_THE_ELBO[1:]:
+    for name in SAMPLED:
         terms, _ = terms_at(name)
         told = (terms.reconstruction + terms.kl).numpy()
         np.testing.assert_allclose(told, -log_w.mean(axis=1), rtol=1e-12)
@@ -221,7 +225,7 @@ def test_a_bound_of_many_has_no_kl_to_weigh(name: str, beta: Any) -> None:
         terms_at(name, beta=beta)
 
 
-@pytest.mark.parametrize("name", [name for name in OBJECTIVES if name != "elbo"])
+@pytest.mark.parametrize("name", [*SAMPLED, *OF_THE_BOUND, *BIASED])
 def test_free_bits_need_a_closed_form(name: str) -> None:
     with pytest.raises(OptionError, match=f"free_bits.*{name}"):
         terms_at(name, free_bits=0.1)
@@ -243,7 +247,7 @@ class Uniform(Gaussian):
     ("posterior", "names"),
     [
         (Flowing, ["stl", "iwae-stl", "dreg", "score", "score-loo", "vimco"]),
-        (Uniform, ["score", "score-loo", "vimco"]),
+        (Uniform, ["stl", "iwae-stl", "dreg", "score", "score-loo", "vimco"]),
     ],
 )
 def test_a_posterior_that_cannot_serve_is_refused(posterior: Any, names: list[str]) -> None:
@@ -254,6 +258,52 @@ def test_a_posterior_that_cannot_serve_is_refused(posterior: Any, names: list[st
                 OBJECTIVES[name](model, tv.Tensor(X), NOISE)
         else:
             OBJECTIVES[name](model, tv.Tensor(X), NOISE)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_with_a_loss_of_its_own_is_not_trained_by_another(name: str) -> None:
+    model = model_class(name)((2, 2), 2, (3,)).to(dtype="float64")
+    model.begin(X)
+    for objective in (*SAMPLED, *OF_THE_BOUND, *BIASED):
+        if name in ("vae", "beta-vae"):
+            OBJECTIVES[objective](model, tv.Tensor(X), NOISE)
+        else:
+            with pytest.raises(OptionError, match=f"{objective}.*{type(model).__name__}"):
+                OBJECTIVES[objective](model, tv.Tensor(X), NOISE)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_free_bits_do_not_take_the_place_of_a_loss_of_its_own(name: str) -> None:
+    model = model_class(name)((2, 2), 2, (3,)).to(dtype="float64")
+    model.begin(X)
+    given = (model, tv.Tensor(X), NOISE[:, 0], 1.0, 0.1)
+    if name in ("vae", "beta-vae"):
+        OBJECTIVES["elbo"](*given)
+    else:
+        with pytest.raises(OptionError, match=f"free_bits.*{type(model).__name__}"):
+            OBJECTIVES["elbo"](*given)
+
+
+OF_THE_SCORE = ["score", "score-loo", "vimco"]
+OF_THE_PATH = ["stl", "dreg", "iwae-stl"]
+NONE = [*OF_THE_SCORE, *OF_THE_PATH]
+REFUSED = {"uniform": NONE, "iaf": OF_THE_PATH, "planar": NONE}
+
+
+@pytest.mark.parametrize("posterior", POSTERIORS)
+def test_with_any_posterior_an_estimator_tells_its_bound_or_says_why_not(posterior: str) -> None:
+    model = tv.VAE((2, 2), latent=2, hidden=(3,), posterior=posterior).to(dtype="float64")
+    noise = drawn(model.posterior, tv.Noise(0), (3, 5), "float64")
+    log_w = log_weights(model, tv.Tensor(X), noise).numpy()
+    wanted = dict.fromkeys(SAMPLED, -log_w.mean(axis=1))
+    wanted |= dict.fromkeys([*OF_THE_BOUND, *BIASED], np.log(5) - logsumexp(log_w, axis=1))
+    for name in REFUSED.get(posterior, []):
+        with pytest.raises(OptionError, match=f"{name}.*{type(model.posterior).__name__}"):
+            OBJECTIVES[name](model, tv.Tensor(X), noise)
+    for name in wanted.keys() - set(REFUSED.get(posterior, [])):
+        terms = OBJECTIVES[name](model, tv.Tensor(X), noise)
+        told = (terms.reconstruction + terms.kl).numpy()
+        np.testing.assert_allclose(told, wanted[name], rtol=1e-10)
 
 
 def test_a_model_of_encode_and_decode_alone_will_do() -> None:

@@ -94,12 +94,14 @@ def mixture_log_likelihood(
     sums = once(lambda g: weighed(g).T @ near)  # (M, K)
 
     def to_z(g: Array) -> Array:
-        return weighed(g) @ pulled - near * (weighed(g) @ precision)
+        gradient: Array = weighed(g) @ pulled - near * (weighed(g) @ precision)
+        return gradient
 
     def to_log_variances(g: Array) -> Array:
         count = counts(g)[:, None]
         square = weighed(g).T @ squares - 2 * at * sums(g) + at * at * count
-        return (square * precision - count) / 2
+        gradient: Array = (square * precision - count) / 2
+        return gradient
 
     return (np.log(total) + top)[:, 0], (
         to_z,

@@ -28,18 +28,30 @@ def _op(name: str | None) -> str | None:
     return name
 
 
-def evaluate(run: RunFolder = None) -> None:
-    """Measure the negative ELBO on the test images."""
+def evaluate(
+    run: RunFolder = None,
+    samples: Annotated[
+        int,
+        typer.Option(min=0, help="Codes for each image, for log p(x); papers take 5,000."),
+    ] = 0,
+    quality: Annotated[
+        bool,
+        typer.Option("--quality", help="Measure the samples, too, in the features of a network."),
+    ] = False,
+) -> None:
+    """Measure the model on the test images: the ELBO and its parts, log p(x), the samples."""
     opened = opened_run(run)
     model, dataset = opened.model(), opened.config.dataset()
-    result = opened.evaluate(model, dataset)
-    table = console.table(
-        "test images", "-ELBO", "reconstruction", "KL", "active units", title="nats per image"
-    )
-    figures = (f"{x:.3f}" for x in (result.loss, result.reconstruction, result.kl))
-    active = f"{result.active_units} of {model.latent}"
-    table.add_row(f"{len(dataset.test):,}", *figures, active)
+    result = opened.evaluate(model, dataset, samples, quality)
+    table = console.table("what", "value", "", title="nats per image")
+    for name, value, about in result.rows():
+        table.add_row(name, value, escape(about))
     console.console().print(table)
+    if result.kl_per_dimension:
+        spread = ", ".join(f"{kl:.2f}" for kl in sorted(result.kl_per_dimension, reverse=True))
+        console.say(f"KL of each dimension, sorted: {spread}")
+    for note in result.notes:
+        console.say(escape(f"{note[0].upper()}{note[1:]}."))
 
 
 def check(

@@ -62,9 +62,10 @@ class Planar(Flow):
         us, ws, bs = (parameters[2 + k * self.maps :] for k in range(3))
         log_det: Tensor | float = 0.0
         for u, w, b in zip(us[: self.maps], ws[: self.maps], bs, strict=True):
-            inside, reach = _inside(u, w)
+            inside, room = _inside(u, w)
             h = ops.tanh(_dot(w, z) + b)  # (B, 1)
-            z, log_det = z + inside * h, log_det + ops.log(1 + (1 - h * h) * reach)
+            # 1 + (1 - h^2) w u, where 1 would swallow what there is of a small room
+            z, log_det = z + inside * h, log_det + ops.log(h * h + (1 - h * h) * room)
         return z, log_det.reshape(-1)  # type: ignore[union-attr]
 
     def log_prob(self, parameters: Parameters, z: Tensor) -> Tensor:
@@ -76,14 +77,14 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _inside(u: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-    """u, moved along w until w u > -1, and that w u, (B, 1).
+    """u, moved along w until w u > -1, and 1 + w u, the room that is left, (B, 1).
 
     It becomes m(w u) = log(1 + (e - 1) e^(w u)) - 1. Unlike the m of the paper this one has
     m(0) = 0, so that a small w, as the first ones are, moves u no further than its own length.
     """
     inner = _dot(w, u)
-    reach = ops.softplus(inner + 0.5413248546129181) - 1  # log(e - 1)
-    return u + (reach - inner) * w / ops.maximum(_dot(w, w), 1e-12), reach
+    room = ops.softplus(inner + 0.5413248546129181)  # log(e - 1)
+    return u + (room - 1 - inner) * w / ops.maximum(_dot(w, w), 1e-12), room
 
 
 class Masked(Module):

@@ -62,6 +62,6 @@ def whole(number: float, least: int = 1) -> int:
     OptionError
         It is none, or too small.
     """
-    if number != int(number) or number < least:
+    if not float(number).is_integer() or number < least:
         raise OptionError(f"a whole number from {least} up, not {number:g}")
     return int(number)

@@ -86,7 +86,7 @@ CASES: dict[str, list[Case]] = {
     "importance_bound": [
         (derivations.importance_bound, normal(3, 4)),
         (derivations.importance_bound, between(-30, 30, 2, 2, 3)),
-        (derivations.importance_bound, normal(2, 1)),
+        (derivations.importance_bound, normal(5)),
     ],
     # Further densities
     "laplace_log_likelihood": [

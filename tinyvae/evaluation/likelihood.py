@@ -76,7 +76,9 @@ def log_likelihood(
 
     Notes
     -----
-    The weights w = p(x | z) p(z) / q(z | x) of codes z from q(z | x) have the expectation p(x),
+    Where q(z | x) is above 0 for every z, the weights w = p(x | z) p(z) / q(z | x) of codes z
+    from it have the expectation p(x) (a uniform's have less, so that its estimate is a lower
+    bound, however many samples there are),
 
         log p(x) ~ log((w_1 + ... + w_S) / S)            (Burda et al., 2015, section 5),
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from tinyvae.autograd import Tensor
 from tinyvae.data.dataset import Dataset, Split, as_split
+from tinyvae.data.ondisk import OnDisk, spooled
 from tinyvae.distributions.divergences import is_analytic
 from tinyvae.errors import DataError
 from tinyvae.evaluation import words
@@ -153,11 +154,14 @@ def _test_of(data: Dataset | Split | np.ndarray) -> tuple[Split, str]:
 
 
 def _binarised(split: Split, seed: int) -> Split:
-    """The black and white images that `elbo` sees with ``dynamic``."""
+    """The black and white images that `elbo` sees with ``dynamic``; on disk if those are."""
     split.check()
-    parts = [rows.astype(np.uint8) for rows in batches_of(split, seed, True, "float32")]
-    shape = (len(split), *split.images.shape[1:])
-    return Split(255 * np.concatenate(parts or [np.empty(0, np.uint8)]).reshape(shape))
+    drawn = batches_of(split, seed, True, "float32")
+    parts = (rows.astype(np.uint8) * np.uint8(255) for rows in drawn)
+    if isinstance(split.images, OnDisk):
+        return Split(spooled(parts, split.images.shape))
+    rows = np.concatenate([np.empty((0, split.pixels), np.uint8), *parts])
+    return Split(rows.reshape(split.images.shape))
 
 
 def _costs(found: list[Inferred]) -> dict[str, np.ndarray]:

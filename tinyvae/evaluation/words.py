@@ -81,7 +81,8 @@ def notes(result: Evaluation, model: VAE) -> list[str]:
             f"{name} has a density at its own codes alone, so there is no mutual information and "
             "no marginal KL"
         ]
-    return [sentence for sentence in [*said, _weights(result.log_likelihood)] if sentence]
+    said += [_support(result.log_likelihood, model), _weights(result.log_likelihood)]
+    return [sentence for sentence in said if sentence]
 
 
 def _collapse(result: Evaluation, latent: int) -> str:
@@ -121,6 +122,15 @@ def _ceiling(parts: Surgery | None) -> str:
         f"the mutual information is near log N = {parts.ceiling:.2f}, the most that N images can "
         "show: the codes tell them all apart, and of more images it would be higher and the "
         "marginal KL lower"
+    )
+
+
+def _support(found: LogLikelihood | None, model: VAE) -> str:
+    if found is None or model.posterior.has_score:
+        return ""
+    return (
+        f"{type(model.posterior).__name__} draws no code beyond its edges, so log p(x) lacks what "
+        "lies there: it is a lower bound, however many samples there are"
     )
 
 

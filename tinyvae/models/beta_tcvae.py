@@ -38,7 +38,8 @@ class BetaTCVAE(VAE):
     Raises
     ------
     OptionError
-        A posterior whose latent dimensions depend on each other.
+        A posterior whose latent dimensions depend on each other, or whose support moves with its
+        parameters.
 
     Examples
     --------
@@ -47,6 +48,7 @@ class BetaTCVAE(VAE):
     """
 
     is_per_image = False
+    is_plain_sum = False
 
     def __init__(self, *parts: Any, **named: Any) -> None:
         super().__init__(*parts, **named)
@@ -55,6 +57,12 @@ class BetaTCVAE(VAE):
                 "the total correlation is estimated from the densities of single latent "
                 f"dimensions, which {type(self.posterior).__name__} does not have: use a "
                 "factorised posterior such as 'gaussian', or the model factor-vae"
+            )
+        if not self.posterior.has_score:
+            raise OptionError(
+                "the gradient of the total correlation goes through the densities, and that of "
+                f"{type(self.posterior).__name__} jumps at edges that its parameters move, where "
+                "there is none: use a posterior such as 'gaussian', or the model factor-vae"
             )
         self.images = 0
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from tinyvae.autograd import Tensor, ops
+from tinyvae.distributions.divergences import is_analytic
 from tinyvae.errors import OptionError
 from tinyvae.models.vae import VAE
 from tinyvae.objectives import Inferred
@@ -35,7 +36,8 @@ class CapacityVAE(VAE):
     Raises
     ------
     OptionError
-        A capacity or a gamma that is not above 0.
+        A capacity or a gamma that is not above 0; or a KL without a closed form, since the
+        distance of an estimate from C is on average larger than that of the KL.
 
     Examples
     --------
@@ -44,12 +46,20 @@ class CapacityVAE(VAE):
     -log p(x | z) + 100 |KL - 10 nats|
     """
 
+    is_plain_sum = False
+
     def __init__(
         self, *parts: Any, capacity: float = 25.0, gamma: float = 100.0, **named: Any
     ) -> None:
         if not (capacity > 0 and gamma > 0):
             raise OptionError(f"capacity and gamma are numbers above 0, not {capacity} and {gamma}")
         super().__init__(*parts, **named)
+        if not is_analytic(self.posterior, self.prior):
+            raise OptionError(
+                f"|KL - C| needs the KL in closed form, and KL({type(self.posterior).__name__} || "
+                f"{type(self.prior).__name__}) has none: use a posterior such as 'gaussian' with "
+                "the prior 'normal'"
+            )
         self.capacity, self.gamma = capacity, gamma
 
     @property

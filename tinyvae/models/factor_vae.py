@@ -46,6 +46,7 @@ class FactorVAE(VAE):
     """
 
     is_per_image = False
+    is_plain_sum = False
 
     def __init__(
         self,
@@ -71,7 +72,8 @@ class FactorVAE(VAE):
     def weigh(self, found: Inferred, beta: float | Tensor = 1.0) -> Tensor:
         """-log p(x | z) + KL + (beta - 1) TC, and what the discriminator learns from."""
         tc = self.log_density_ratio(found.z).mean()
-        return super().weigh(found) + (beta - 1) * tc + self.mistakes(found.z.detach())
+        samples = len(found.z) // len(found.reconstruction)
+        return super().weigh(found) + (beta - 1) * tc + self.mistakes(found.z.detach(), samples)
 
     def log_density_ratio(self, z: Tensor) -> Tensor:
         """log q(z) - sum_k log q(z_k) as the discriminator has it, parameters held, (B, 1)."""
@@ -79,9 +81,9 @@ class FactorVAE(VAE):
         with self.discriminator.with_parameters(held):
             return self.discriminator(z)
 
-    def mistakes(self, z: Tensor) -> Tensor:
+    def mistakes(self, z: Tensor, samples: int = 1) -> Tensor:
         """The cross-entropy of the discriminator, on codes and shuffled ones alike often."""
-        together, apart = self.discriminator(z), self.discriminator(shuffled(z))
+        together, apart = self.discriminator(z), self.discriminator(shuffled(z, samples))
         return (ops.softplus(-together) + ops.softplus(apart)).mean() / 2
 
     def describe(self, beta: float) -> str:
@@ -89,15 +91,16 @@ class FactorVAE(VAE):
         return f"-log p(x | z) + KL + {beta - 1:g} TC, found by a discriminator"
 
 
-def shuffled(z: Tensor) -> Tensor:
+def shuffled(z: Tensor, samples: int = 1) -> Tensor:
     """Codes (B, K) whose dimensions come from different images: dimension k from k rows below.
 
-    The batch is in random order, so this is as good as a draw, and needs none.
+    The batch is in random order, so this is as good as a draw, and needs none. Of several
+    ``samples`` for each image, in succession, it is k times as many rows.
 
     >>> shuffled(Tensor([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0]]))
     Tensor([[1.0, 20.0], [2.0, 30.0], [3.0, 10.0]])
     """
     count, latent = z.shape
     xp = z.backend.xp
-    rows = (xp.arange(count)[:, None] + xp.arange(latent)) % count
+    rows = (xp.arange(count)[:, None] + samples * xp.arange(latent)) % count
     return z[rows, xp.arange(latent)]

@@ -56,6 +56,9 @@ class VAE(Module):
     is_per_image = True
     """Whether `weigh` averages over images, so that several processes can share a batch."""
 
+    is_plain_sum = True
+    """Whether `weigh` is the reconstruction and beta times the KL, as some objectives take it."""
+
     def __init__(
         self,
         image_shape: tuple[int, ...],

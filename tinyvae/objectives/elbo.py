@@ -53,7 +53,7 @@ class Inferred(NamedTuple):
     parameters : tuple of Tensor
         Of q(z | x); for the Gaussian its mean and log variance, each (B, K).
     z : (B, K) Tensor
-        A sample of it.
+        A sample of it; of S for each image, (B S, K), those of one in succession.
     reconstruction, kl : (B,) Tensor
         As in `Terms`.
     """
@@ -131,10 +131,20 @@ def elbo_terms(
     """
     found = infer(model, x, noise)
     if free_bits:
+        _check_plain(model)
         loss = found.reconstruction.mean() + beta * free_kl(model, found.parameters, free_bits)
     else:
         loss = getattr(model, "weigh", weigh)(found, beta)
     return Terms(loss, found.reconstruction, found.kl)
+
+
+def _check_plain(model: EncoderDecoder) -> None:
+    """Refuse free bits where the model has a loss of its own, which they would replace."""
+    if not getattr(model, "is_plain_sum", True):
+        raise OptionError(
+            f"free_bits changes how the KL is weighed, and {type(model).__name__} weighs it in a "
+            "way of its own: use free_bits=0, or the model vae"
+        )
 
 
 def elbo_analytic_terms(
@@ -178,7 +188,6 @@ def infer(model: EncoderDecoder, x: Tensor, noise: Array) -> Inferred:
         z = posterior.sample(drawn, noise)  # (B S, K)
     else:
         z, log_q = posterior.draw(drawn, noise)
-        parameters = drawn
     reconstruction = likelihood.cross_entropy(model.decode(z), x)  # (B S,)
     kl = divergence(posterior, prior, parameters, z, log_q, model.encode)
     if log_q is not None:

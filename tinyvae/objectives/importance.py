@@ -20,6 +20,7 @@ from tinyvae.objectives.samples import (
     refuse_beta,
     refuse_free_bits,
     refuse_own_path,
+    refuse_own_weigh,
     take_samples,
     terms_of,
 )
@@ -37,6 +38,7 @@ def elbo_mc_terms(
     It needs no closed form, and so serves any posterior and prior. See `elbo_terms` for the
     parameters, of which ``noise`` may be (B, S, K) for S samples.
     """
+    refuse_own_weigh("elbo-mc", model)
     refuse_free_bits("elbo-mc", free_bits)
     return terms_of(model, take_samples(model, x, noise).elbo(), beta)
 
@@ -48,12 +50,14 @@ def stl_terms(
     beta: float | Tensor = 1.0,
     free_bits: float = 0.0,
 ) -> Terms:
-    """`elbo_mc_terms` with the path alone for a gradient: sticking the landing.
+    """The negative ELBO from samples without the score: sticking the landing (Roeder et al., 2017).
 
-    The parameters of q are held in log q(z | x), so that its gradient lacks the score. Where q
-    is the true posterior, log w is log p(x) at every z: nothing is left along the path, and the
-    estimate is exactly 0, where `elbo_mc_terms` has the noise of the score (Roeder et al., 2017).
+    Its value is that of `elbo_mc_terms`; the parameters of q are held in log q(z | x), so that its
+    gradient has the path alone. Where q is the true posterior, log w is log p(x) at every z:
+    nothing is left along the path, and the estimate is exactly 0, where `elbo_mc_terms` has the
+    noise of the score.
     """
+    refuse_own_weigh("stl", model)
     refuse_free_bits("stl", free_bits)
     refuse_own_path("stl", parts_of(model).posterior)
     return terms_of(model, take_samples(model, x, noise, hold_q=True).elbo(), beta)
@@ -83,7 +87,7 @@ def iwae_stl_terms(
     beta: float | Tensor = 1.0,
     free_bits: float = 0.0,
 ) -> Terms:
-    """`iwae_terms` without the score, as Roeder et al. (2017) had it: less noise, and a bias.
+    """The bound of `iwae` without the score (Roeder et al., 2017): less noise, and a bias.
 
     Among weights the score's expectation is not 0 (Tucker et al., 2018); `dreg_terms` has none.
     """
@@ -97,7 +101,7 @@ def dreg_terms(
     beta: float | Tensor = 1.0,
     free_bits: float = 0.0,
 ) -> Terms:
-    """`iwae_terms` with the doubly reparameterised gradient for the encoder (Tucker et al., 2018).
+    """The bound of `iwae` with its gradient reparameterised twice (Tucker et al., 2018).
 
     With v_s the weight of the sample s over the sum of all, the gradient of the bound is
 
@@ -147,6 +151,7 @@ def _bound(
     hold_q: bool = False,
     again: Again | None = None,
 ) -> Terms:
+    refuse_own_weigh(name, model)
     refuse_beta(name, beta)
     refuse_free_bits(name, free_bits)
     if hold_q:

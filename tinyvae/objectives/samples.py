@@ -18,8 +18,9 @@ class Samples(NamedTuple):
     Attributes
     ----------
     parameters : tuple of Tensor
-        Of q(z | x), each image's S times in succession, (B S, K).
+        Of q(z | x), each (B, K).
     z : (B S, K) Tensor
+        Each image's in succession.
     reconstruction : (B, S) Tensor
         -log p(x | z).
     log_q, log_p : (B, S) Tensor
@@ -64,8 +65,9 @@ def take_samples(
     posterior, prior, likelihood = parts_of(model)
     noise = noise.reshape(len(noise), -1, noise.shape[-1])
     samples, shape = noise.shape[1], noise.shape[:2]
-    x, *encoded = (repeated(rows, samples) for rows in (x, *model.encode(x)))
-    q, flat = tuple(encoded), noise.reshape(-1, noise.shape[2])
+    parameters = model.encode(x)
+    x, *stretched = (repeated(rows, samples) for rows in (x, *parameters))
+    q, flat = tuple(stretched), noise.reshape(-1, noise.shape[2])
     if hold_q or through:
         z = posterior.sample(q, flat)
         z = through(z) if through else z
@@ -74,7 +76,7 @@ def take_samples(
         z, log_q = posterior.draw(q, flat)
     reconstruction = likelihood.cross_entropy(model.decode(z), x)
     costs = (reconstruction, log_q, prior.log_prob(z, model.encode))
-    return Samples(q, z, *(cost.reshape(*shape) for cost in costs))
+    return Samples(parameters, z, *(cost.reshape(*shape) for cost in costs))
 
 
 def _held(parameters: Parameters) -> Parameters:
@@ -132,12 +134,16 @@ def refuse_few(objective: str, samples: int) -> None:
 
 
 def refuse_own_path(objective: str, posterior: Posterior) -> None:
-    """Where the path alone is wanted, the parameters in log q are held, and are the encoder's."""
-    if not posterior.has_density or posterior.parameters():
+    """Where the path alone is wanted, the parameters in log q are held, and are the encoder's.
+
+    What is left out is the score: its expectation has to be 0.
+    """
+    if not (posterior.has_density and posterior.has_score) or posterior.parameters():
         raise OptionError(
             f"objective={objective!r} holds the parameters of q(z | x) in its density, and of "
-            f"{type(posterior).__name__} that cannot be done: it has parameters of its own, or no "
-            "density but along its own samples; use 'elbo', 'elbo-mc' or 'iwae'"
+            f"{type(posterior).__name__} that cannot be done: it has parameters of its own, no "
+            "density but along its own samples, or a support that moves with its parameters, as a "
+            "uniform's does; use 'elbo', 'elbo-mc' or 'iwae'"
         )
 
 
@@ -148,4 +154,17 @@ def refuse_no_score(objective: str, posterior: Posterior) -> None:
             f"objective={objective!r} needs the score of q(z | x), and {type(posterior).__name__} "
             "has none: no density but along its own samples, or one whose support moves with its "
             "parameters, as a uniform's does; use 'elbo', 'elbo-mc' or 'iwae'"
+        )
+
+
+def refuse_own_weigh(objective: str, model: EncoderDecoder) -> None:
+    """A model that weighs the parts of the ELBO in its own way has them from codes with a path.
+
+    And what it makes of the KL, such as its distance from a capacity, is not what it would make of
+    an estimate on average.
+    """
+    if not getattr(model, "is_plain_sum", True):
+        raise OptionError(
+            f"objective={objective!r} is for models that minimise the reconstruction and the KL; "
+            f"{type(model).__name__} weighs them in a way of its own: use objective='elbo'"
         )

@@ -29,6 +29,7 @@ from tinyvae.objectives.samples import (
     refuse_few,
     refuse_free_bits,
     refuse_no_score,
+    refuse_own_weigh,
     take_samples,
     terms_of,
 )
@@ -125,7 +126,7 @@ def score_loo_terms(
     beta: float | Tensor = 1.0,
     free_bits: float = 0.0,
 ) -> Terms:
-    """`score_terms` with the mean of the image's other samples as baseline (Kool et al., 2019)."""
+    """The same as `score` with the mean of the other samples as baseline (Kool et al., 2019)."""
     samples = _held_samples("score-loo", model, x, noise, free_bits)
     refuse_few("score-loo", samples.log_q.shape[1])
     return terms_of(model, _scored(samples, beta, leave_one_out(_cost(samples, beta))), beta)
@@ -138,7 +139,7 @@ def vimco_terms(
     beta: float | Tensor = 1.0,
     free_bits: float = 0.0,
 ) -> Terms:
-    """The bound of `iwae_terms` with the score function for the encoder (Mnih and Rezende, 2016).
+    """The bound of `iwae` with the score function for the encoder (Mnih and Rezende, 2016).
 
     The bound L is a function of all S samples, and of the parameters of q besides: its gradient,
     with the codes held, has the weights over their sum, v_s, and to it comes for each sample its
@@ -161,6 +162,7 @@ def vimco_terms(
 def _held_samples(
     name: str, model: EncoderDecoder, x: Tensor, noise: Array, free_bits: float
 ) -> Samples:
+    refuse_own_weigh(name, model)
     refuse_free_bits(name, free_bits)
     refuse_no_score(name, parts_of(model).posterior)
     return take_samples(model, x, noise, through=Tensor.detach)

@@ -24,7 +24,8 @@ def curves(history: Sequence[Epoch], *, title: str | None = None) -> Figure:
     ----------
     history : sequence of mappings, one an epoch
         ``epoch``, ``train_loss``, ``train_reconstruction``, ``train_kl`` and the same with
-        ``valid_``, in nats per image; ``kl_per_dimension``, K numbers in nats;
+        ``valid_``, in nats per image; ``kl_per_dimension``, K numbers in nats,
+        or none where the KL does not come apart;
         ``active_units``. All but ``epoch`` may be missing: what was not measured is not drawn.
     title : str, optional
         Written above the panels.
@@ -102,7 +103,7 @@ def _say_missing(axes: Axes) -> None:
 
 def _kl_map(axes: Axes, history: Sequence[Epoch]) -> None:
     """KL of each latent dimension over the epochs, the most used on top."""
-    measured = [epoch for epoch in history if epoch.get("kl_per_dimension") is not None]
+    measured = [epoch for epoch in history if np.size(epoch.get("kl_per_dimension", ()))]
     axes.set_title("KL of each dimension")
     if not measured:
         _say_missing(axes)

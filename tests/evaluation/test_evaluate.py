@@ -218,6 +218,14 @@ def test_an_estimate_that_rests_on_few_samples_is_said_to(backend: Backend) -> N
     assert {name: value for name, value, _ in result.rows()}["log p(x)"].startswith("-")
 
 
+@pytest.mark.parametrize(("posterior", "count"), [("uniform", 1), ("gaussian", 0)])
+def test_log_p_by_codes_that_do_not_go_everywhere_is_said_to_be_a_bound(
+    posterior: str, count: int
+) -> None:
+    notes = evaluate(some_model(posterior=posterior), BLACK_AND_WHITE, samples=50).notes
+    assert sum("it is a lower bound, however many" in note for note in notes) == count
+
+
 def test_what_was_asked_for_stands_in_the_table(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
