@@ -113,6 +113,14 @@ def test_the_estimators_of_the_elbo_tell_the_mean_of_the_log_weights(backend: Ba
         assert terms.loss.item() == pytest.approx(-log_w.mean(), rel=1e-12)
 
 
+def test_the_elbo_of_several_samples_has_all_of_them_where_its_kl_is_an_estimate() -> None:
+    model = tv.VAE((2, 2), 2, (3,), prior="mixture:2").to(dtype="float64")
+    log_w = log_weights(model, tv.Tensor(X), NOISE).numpy()
+    terms = OBJECTIVES["elbo"](model, tv.Tensor(X), NOISE)
+    told = (terms.reconstruction + terms.kl).numpy()
+    np.testing.assert_allclose(told, -log_w.mean(axis=1), rtol=1e-12)
+
+
 def test_those_of_the_bound_tell_the_log_of_the_mean_weight(backend: Backend) -> None:
     log_w = log_weights(small_vae((2, 2), latent=2), tv.Tensor(X), tv.Tensor(NOISE).array).numpy()
     bound = logsumexp(log_w, axis=1) - np.log(5)
