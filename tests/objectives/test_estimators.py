@@ -181,6 +181,21 @@ def test_the_decoder_has_the_gradient_of_the_bound_whatever_the_encoder_has(name
     assert_same(gradients(name)[4:], gradients("iwae")[4:])
 
 
+@pytest.mark.parametrize(
+    ("name", "usual"),
+    [("stl", "elbo-mc"), ("score", "elbo-mc"), ("score-loo", "elbo-mc")]
+    + [(name, "iwae") for name in (*OF_THE_BOUND, *BIASED)],
+)
+def test_a_prior_learns_alike_whatever_the_encoder_learns_from(name: str, usual: str) -> None:
+    found = []
+    for objective in (name, usual):
+        model = tv.VAE((2, 2), 2, (3,), prior="mixture:2").to(dtype="float64")
+        OBJECTIVES[objective](model, tv.Tensor(X), NOISE).loss.backward()
+        found.append([p.grad.copy() for p in model.prior.parameters()])
+    assert all(abs(gradient).max() > 1e-6 for gradient in found[1])
+    assert_same(*found)
+
+
 # The baselines
 
 costs = arrays(
