@@ -27,6 +27,7 @@ from tinyvae.distributions.posteriors import POSTERIORS, drawn
 from tinyvae.errors import OptionError
 from tinyvae.models import MODELS, model_class
 from tinyvae.objectives import OBJECTIVES, log_weights
+from tinyvae.objectives.samples import take_samples
 from tinyvae.objectives.score import leave_one_out, leave_one_out_bound, score_terms
 
 CLOSED = ["elbo", "elbo-analytic"]
@@ -148,6 +149,23 @@ def test_beta_weighs_the_kl_of_those_that_have_one(beta: float) -> None:
         terms, _ = terms_at(name, beta=beta)
         wanted = (terms.reconstruction + beta * terms.kl).numpy().mean()
         assert terms.loss.item() == pytest.approx(wanted, rel=1e-12)
+
+
+@pytest.mark.parametrize("beta", [0.0, 1.0, 4.0])
+@pytest.mark.parametrize("name", ["score", "score-loo"])
+def test_the_score_carries_the_cost_with_the_weight_of_its_kl(name: str, beta: float) -> None:
+    terms, model = terms_at(name, beta=beta)
+    terms.loss.backward()
+    found = [p.grad.copy() for p in model.encoder.parameters()]
+    for parameter in model.parameters():
+        parameter.zero_grad()
+    samples = take_samples(model, tv.Tensor(X), NOISE, through=tv.Tensor.detach)
+    kl = samples.log_q.numpy() - samples.log_p.numpy()
+    costs = samples.reconstruction.numpy() + beta * kl
+    if name == "score-loo":
+        costs = (costs - costs.mean(axis=1, keepdims=True)) * 5 / 4
+    (tv.Tensor(costs) * samples.log_q).mean().backward()
+    assert_same(found, [p.grad.copy() for p in model.encoder.parameters()])
 
 
 # How they hang together
