@@ -46,6 +46,18 @@ def column(result: dict[str, Any], name: str) -> list[Any]:
     return [row[name] for row in result["rows"]]
 
 
+def test_the_interval_over_any_number_of_seeds_is_students(monkeypatch: pytest.MonkeyPatch) -> None:
+    from scipy.stats import sem, t
+
+    monkeypatch.syspath_prepend(FOLDER)
+    from priors import half_interval
+
+    for count in (2, 3, 6, 20):
+        values = [float(k * k) for k in range(count)]
+        low, high = t.interval(0.95, count - 1, scale=sem(values))
+        assert half_interval(values) == pytest.approx((high - low) / 2)
+
+
 @pytest.mark.slow
 def test_mnist_runs_every_contestant(benchmark):
     pytest.importorskip("sklearn")

@@ -105,7 +105,7 @@ def test_a_model_that_the_gpu_has_no_room_for_is_refused_before_it_is_made(
     config = Config(hidden=(20_000,))
     with tv.use("standin"), pytest.raises(OptionError, match=r"2 GB, and its GPU has free 1 GB: "):
         config.new_model((28, 28))
-    Config(hidden=(200,)).model((28, 28))
+    Config(hidden=(200,)).new_model((28, 28))
 
 
 # When it runs out

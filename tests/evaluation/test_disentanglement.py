@@ -58,6 +58,11 @@ def test_two_dimensions_for_one_factor_are_disentangled_and_not_complete() -> No
     np.testing.assert_allclose(result.importances.sum(axis=0), 1)
 
 
+def test_each_factor_is_judged_by_its_own_entropy() -> None:
+    factors = np.array([[a, b] for a in range(2) for b in range(8)])
+    np.testing.assert_allclose(mig_per_factor(factors, factors), 1)
+
+
 def test_a_copy_of_a_dimension_takes_the_gap_away() -> None:
     twice = np.column_stack([FACTORS, FACTORS[:, 0]])
     np.testing.assert_allclose(mig_per_factor(twice, FACTORS)[0], 0, atol=1e-12)

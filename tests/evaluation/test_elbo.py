@@ -130,3 +130,14 @@ def test_evaluation_leaves_the_model_as_it_was(backend: Backend) -> None:
 def test_pixels_outside_0_to_1_are_refused_with_their_range() -> None:
     with pytest.raises(DataError, match=r"\[0, 1\]; these go from 0 to 2"):
         elbo(linear_model(1), Split(np.array([[[0, 2]]], dtype="float32")))
+
+
+def test_no_more_images_are_decoded_at_once_than_the_numbers_of_their_pixels_allow(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, seen = tv.VAE((28, 28), hidden=(2,), likelihood="categorical"), []
+    decode = model.decode
+    monkeypatch.setattr(model, "decode", lambda z: (seen.append(len(z)), decode(z))[1])
+    elbo(model, np.zeros((7, 28, 28), np.uint8))
+    model.generate(np.zeros((7, 2), np.float32))
+    assert seen == [5, 2, 5, 2]  # 5 images have nearly 2^20 logits

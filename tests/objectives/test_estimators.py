@@ -27,6 +27,7 @@ from tinyvae.distributions.posteriors import POSTERIORS, drawn
 from tinyvae.errors import OptionError
 from tinyvae.models import MODELS, model_class
 from tinyvae.objectives import OBJECTIVES, log_weights
+from tinyvae.objectives.samples import take_samples
 from tinyvae.objectives.score import leave_one_out, leave_one_out_bound, score_terms
 
 CLOSED = ["elbo", "elbo-analytic"]
@@ -113,6 +114,14 @@ def test_the_estimators_of_the_elbo_tell_the_mean_of_the_log_weights(backend: Ba
         assert terms.loss.item() == pytest.approx(-log_w.mean(), rel=1e-12)
 
 
+def test_the_elbo_of_several_samples_has_all_of_them_where_its_kl_is_an_estimate() -> None:
+    model = tv.VAE((2, 2), 2, (3,), prior="mixture:2").to(dtype="float64")
+    log_w = log_weights(model, tv.Tensor(X), NOISE).numpy()
+    terms = OBJECTIVES["elbo"](model, tv.Tensor(X), NOISE)
+    told = (terms.reconstruction + terms.kl).numpy()
+    np.testing.assert_allclose(told, -log_w.mean(axis=1), rtol=1e-12)
+
+
 def test_those_of_the_bound_tell_the_log_of_the_mean_weight(backend: Backend) -> None:
     log_w = log_weights(small_vae((2, 2), latent=2), tv.Tensor(X), tv.Tensor(NOISE).array).numpy()
     bound = logsumexp(log_w, axis=1) - np.log(5)
@@ -140,6 +149,23 @@ def test_beta_weighs_the_kl_of_those_that_have_one(beta: float) -> None:
         terms, _ = terms_at(name, beta=beta)
         wanted = (terms.reconstruction + beta * terms.kl).numpy().mean()
         assert terms.loss.item() == pytest.approx(wanted, rel=1e-12)
+
+
+@pytest.mark.parametrize("beta", [0.0, 1.0, 4.0])
+@pytest.mark.parametrize("name", ["score", "score-loo"])
+def test_the_score_carries_the_cost_with_the_weight_of_its_kl(name: str, beta: float) -> None:
+    terms, model = terms_at(name, beta=beta)
+    terms.loss.backward()
+    found = [p.grad.copy() for p in model.encoder.parameters()]
+    for parameter in model.parameters():
+        parameter.zero_grad()
+    samples = take_samples(model, tv.Tensor(X), NOISE, through=tv.Tensor.detach)
+    kl = samples.log_q.numpy() - samples.log_p.numpy()
+    costs = samples.reconstruction.numpy() + beta * kl
+    if name == "score-loo":
+        costs = (costs - costs.mean(axis=1, keepdims=True)) * 5 / 4
+    (tv.Tensor(costs) * samples.log_q).mean().backward()
+    assert_same(found, [p.grad.copy() for p in model.encoder.parameters()])
 
 
 # How they hang together
@@ -171,6 +197,21 @@ def test_the_gradient_of_several_samples_is_the_mean_of_each(backend: Backend, n
 @pytest.mark.parametrize("name", [*OF_THE_BOUND, *BIASED])
 def test_the_decoder_has_the_gradient_of_the_bound_whatever_the_encoder_has(name: str) -> None:
     assert_same(gradients(name)[4:], gradients("iwae")[4:])
+
+
+@pytest.mark.parametrize(
+    ("name", "usual"),
+    [("stl", "elbo-mc"), ("score", "elbo-mc"), ("score-loo", "elbo-mc")]
+    + [(name, "iwae") for name in (*OF_THE_BOUND, *BIASED)],
+)
+def test_a_prior_learns_alike_whatever_the_encoder_learns_from(name: str, usual: str) -> None:
+    found = []
+    for objective in (name, usual):
+        model = tv.VAE((2, 2), 2, (3,), prior="mixture:2").to(dtype="float64")
+        OBJECTIVES[objective](model, tv.Tensor(X), NOISE).loss.backward()
+        found.append([p.grad.copy() for p in model.prior.parameters()])
+    assert all(abs(gradient).max() > 1e-6 for gradient in found[1])
+    assert_same(*found)
 
 
 # The baselines

@@ -85,7 +85,7 @@ def inferred(model: VAE, split: Split, seed: int, dynamic: bool = False) -> Iter
         raise DataError("there are no images to evaluate on")
     split.check()
     noise = Noise(seed, "evaluate", backend=model.backend)
-    for rows in batches_of(split, seed, dynamic, model.dtype):
+    for rows in batches_of(split, seed, dynamic, model.dtype, model.likelihood.outputs):
         x = Tensor.wrap(model.backend.from_host(rows))
         draws = drawn(model.posterior, noise, (len(rows),), model.dtype)
         with no_grad():
@@ -93,10 +93,15 @@ def inferred(model: VAE, split: Split, seed: int, dynamic: bool = False) -> Iter
         yield found
 
 
-def batches_of(split: Split, seed: int, dynamic: bool, dtype: str) -> Iterator[np.ndarray]:
-    """The images in order, as rows (B, D) in [0, 1]; with ``dynamic`` black or white."""
+def batches_of(
+    split: Split, seed: int, dynamic: bool, dtype: str, outputs: int = 1
+) -> Iterator[np.ndarray]:
+    """The images in order, as rows (B, D) in [0, 1]; with ``dynamic`` black or white.
+
+    ``outputs`` is how many numbers a pixel the decoder makes, of which there is room for so many.
+    """
     pixels = Noise(seed, "evaluate", "pixels", backend="numpy") if dynamic else None
-    size = rows_at_once(split.pixels)
+    size = rows_at_once(outputs * split.pixels)
     for start in range(0, len(split), size):
         yield split.batch(slice(start, start + size), pixels, dtype)
 

@@ -127,7 +127,7 @@ def evaluate(
     """
     split, name = _test_of(data)
     if dynamic:
-        split = _binarised(split, seed)
+        split = _binarised(split, seed, model.likelihood.outputs)
     found = list(inferred(model, split, seed))
     measured, costs = elbo_of(model, found), _costs(found)
     floor = entropy(split) if model.likelihood.kind == "binary" else None
@@ -153,10 +153,10 @@ def _test_of(data: Dataset | Split | np.ndarray) -> tuple[Split, str]:
     return as_split(data), "the images given"
 
 
-def _binarised(split: Split, seed: int) -> Split:
+def _binarised(split: Split, seed: int, outputs: int) -> Split:
     """The black and white images that `elbo` sees with ``dynamic``; on disk if those are."""
     split.check()
-    drawn = batches_of(split, seed, True, "float32")
+    drawn = batches_of(split, seed, True, "float32", outputs)
     parts = (rows.astype(np.uint8) * np.uint8(255) for rows in drawn)
     if isinstance(split.images, OnDisk):
         return Split(spooled(parts, split.images.shape))

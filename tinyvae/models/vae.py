@@ -140,7 +140,7 @@ class VAE(Module):
                 f"codes are of shape (N, {self.latent}), with N from 1 up, not {z.shape}"
             )
         with no_grad():
-            size = rows_at_once(math.prod(self.image_shape))
+            size = rows_at_once(self.likelihood.outputs * math.prod(self.image_shape))
             parts = [self._pixels(z[k : k + size]) for k in range(0, len(z), size)]
         return _joined(parts)
 
