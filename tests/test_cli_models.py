@@ -53,6 +53,13 @@ def test_a_name_that_is_on_no_list_is_refused_with_the_list(option: str):
         ("--objective vimco", "use samples=2 or more"),
         ("--free-bits 0.1 --prior mixture:3", "KL of each latent dimension in closed form"),
         ("--beta 2 --normalised-beta 0.1", "two weights for one KL"),
+        ("--prior normal:3", "takes no number: leave out ':3'"),
+        ("--prior mixture:", "a number stands behind the colon"),
+        ("--prior mixture:1e8", "a whole number from 1 to 100,000"),
+        ("--model vae:3", "takes no number"),
+        ("--model capacity-vae:much", "a number stands behind the colon"),
+        ("--model factor-vae --latent 1", "use latent=2 or more"),
+        ("--model beta-tcvae --latent 1", "use latent=2 or more"),
     ],
 )
 def test_what_does_not_go_together_is_refused_with_the_reason(
@@ -82,6 +89,12 @@ def test_a_prior_fitted_after_training_is_kept_with_the_run(
     assert not np.allclose(
         found.numpy(), normal.prior.log_prob(tv.Tensor(z), normal.encode).numpy()
     )
+
+
+def test_a_capacity_is_given_with_the_name_of_its_model():
+    model = Config(model="capacity-vae:12").new_model((4, 4))
+    assert type(model) is model_class("capacity-vae")
+    assert model.capacity == 12
 
 
 def test_the_effective_beta_is_printed_however_it_was_given():

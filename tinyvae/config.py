@@ -19,7 +19,7 @@ from tinyvae.distributions.likelihoods import LIKELIHOODS
 from tinyvae.distributions.posteriors import POSTERIORS, drawn
 from tinyvae.distributions.priors import PRIORS
 from tinyvae.errors import OptionError
-from tinyvae.models import MODELS, model_class
+from tinyvae.models import MODELS, model_class, new_model
 from tinyvae.models.vae import VAE
 from tinyvae.noise import Noise
 from tinyvae.objectives import OBJECTIVES
@@ -132,7 +132,7 @@ class Config:
         """Measure the loss of the smallest such model, which refuses what does not go together."""
         settings, images = self.settings((1, 1)), np.zeros((4, 1, 1), np.float32)
         with use("numpy"), no_grad(), np.errstate(all="ignore"):
-            model = self._new((1, 1), 2, (2,))
+            model = self._new((1, 1), min(2, self.latent), (2,))
             model.begin(Split(images))
             shape = (4, self.samples) if self.samples > 1 else (4,)
             noise = drawn(model.posterior, Noise(0), shape, model.dtype)
@@ -176,7 +176,7 @@ class Config:
         loss -log p(x | z) + 4 KL
         objective elbo, effective beta 4 (beta K / D = 2)
         """
-        model, beta = self._new((1, 1), 2, (2,)), self.effective_beta(image_shape)
+        model, beta = self._new((1, 1), min(2, self.latent), (2,)), self.effective_beta(image_shape)
         analytic = is_analytic(model.posterior, model.prior) and self.objective in CLOSED
         kl = "KL in closed form" if analytic else f"KL by Monte Carlo, {_counted(self.samples)}"
         normalised = beta * self.latent / math.prod(image_shape)
@@ -223,7 +223,8 @@ class Config:
         return self._new(image_shape, self.latent, self.hidden)
 
     def _new(self, image_shape: tuple[int, ...], latent: int, hidden: tuple[int, ...]) -> VAE:
-        return model_class(self.model)(
+        return new_model(
+            self.model,
             image_shape,
             latent,
             hidden,
