@@ -182,6 +182,7 @@ ROWS = {
             "iwae": Line("IWAE, all of the gradient", "90.40", fit={"objective": "iwae"}),
         },
         full=Schedule(50),
+        short=Schedule(20),
         mean_image=True,
         better=(("stl", "iwae"),),
         differs=LANDED_OTHERWISE,

@@ -79,7 +79,7 @@ def figures(found: list[tuple[Run, Found]]) -> str:
 def _how(row: Row, line: Line, found: list[tuple[Run, Found]]) -> str:
     """The settings in words, and whether the schedule is the published one."""
     fit = found[0][1]["fit"] if found else row.fit | line.fit | {"epochs": row.full.epochs}
-    epochs = f"{fit['epochs']} epochs"
+    epochs = f"{'at most ' * ('patience' in fit)}{fit['epochs']} epochs"
     if found and found[0][0].length == "short":
         epochs = f"**shortened: {fit['epochs']} of {row.full.epochs} epochs**"
     rate = f"Adam {fit['learning_rate']:g}" + (" in stairs" if "schedule" in fit else "")
