@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -43,11 +44,22 @@ def made(kind: str, asked: Any, known: Mapping[str, Callable[..., Any]], *sizes:
             "your own"
         )
     try:
-        return known[name](*sizes, *([float(number)] if number else []))
+        return known[name](*sizes, *_numbers(known[name], len(sizes), name, number))
     except (TypeError, ValueError) as error:
+        raise OptionError(f"the {kind} {asked!r}: {error}") from None
+
+
+def _numbers(make: Callable[..., Any], sizes: int, name: str, number: str) -> list[float]:
+    """What stands behind the colon: one number, or none."""
+    if not number:
+        return []
+    if len(inspect.signature(make).parameters) <= sizes:
+        raise OptionError(f"{name} takes no number: leave out ':{number}'")
+    try:
+        return [float(number)]
+    except ValueError:
         raise OptionError(
-            f"the {kind} {asked!r}: {error}; a number stands behind a colon, as in 'mixture:10', "
-            "where the part takes one"
+            f"{number!r} is no number; one stands behind the colon, as in '{name}:10'"
         ) from None
 
 
