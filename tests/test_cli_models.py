@@ -60,6 +60,8 @@ def test_a_name_that_is_on_no_list_is_refused_with_the_list(option: str):
         ("--model capacity-vae:much", "a number stands behind the colon"),
         ("--model factor-vae --latent 1", "use latent=2 or more"),
         ("--model beta-tcvae --latent 1", "use latent=2 or more"),
+        ("--posterior iaf:two", "a number stands behind the colon"),
+        ("--prior mixture:0", "the prior 'mixture:0': a whole number from 1 "),
     ],
 )
 def test_what_does_not_go_together_is_refused_with_the_reason(
@@ -129,3 +131,18 @@ def test_a_prior_is_fitted_to_codes_of_what_the_model_was_trained_on(
     assert {*np.unique(seen[0])} == (
         {0, 255} if binarise == "dynamic" else {*np.unique(grey.images)}
     )
+
+
+def test_more_components_than_images_are_refused_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    data = ("--data", write_images())
+    message = refused("train", *data, *SMALL, "--prior", "fitted:300", "--out", "run")
+    assert "300 components are fitted to as many images or more, not to" in message
+    assert not Path("run").exists()
+
+
+def test_a_warm_up_is_told_beside_the_beta_that_it_leads_to():
+    lines = Config(beta=4.0, warm_up=9).describe((2, 2), 10)
+    assert lines[-1] == "objective elbo, effective beta 4 (beta K / D = 2), reached in 9 epochs"

@@ -180,12 +180,14 @@ class Config:
         analytic = is_analytic(model.posterior, model.prior) and self.objective in CLOSED
         kl = "KL in closed form" if analytic else f"KL by Monte Carlo, {_counted(self.samples)}"
         normalised = beta * self.latent / math.prod(image_shape)
+        rising = f", reached in {_counted(self.warm_up, 'epoch')}" if self.warm_up else ""
         return [
             f"A {self.model} with {_counted(self.latent, 'latent dimension')} on the {images:,} "
             f"training images of {self.data}",
             f"{self.likelihood} likelihood, {self.posterior} posterior, {self.prior} prior; {kl}",
             f"loss {self._loss(model, beta)}",
-            f"objective {self.objective}, effective beta {beta:g} (beta K / D = {normalised:.3g})",
+            f"objective {self.objective}, effective beta {beta:g} (beta K / D = {normalised:.3g})"
+            + rising,
         ]
 
     def _loss(self, model: VAE, beta: float) -> str:

@@ -71,6 +71,8 @@ def walks(
     if rows < 1:
         raise DataError(f"a walk leads from one test image to another; {dataset.name} has only 1")
     ends = np.asarray(_first(dataset.test, 2 * rows).images)
+    if kind not in (*KINDS, "each"):
+        raise OptionError(f"a walk is one of {', '.join(KINDS)}, or each, not {kind!r}")
     kinds = KINDS if kind == "each" else (kind,)
     found = [between(model, ends[::2], ends[1::2], one, steps) for one in kinds]
     return np.stack(found, axis=1).reshape(-1, *found[0].shape[1:])

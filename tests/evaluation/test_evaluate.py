@@ -214,7 +214,7 @@ def test_codes_that_tell_all_images_apart_are_said_to(backend: Backend) -> None:
 
 def test_an_estimate_that_rests_on_few_samples_is_said_to(backend: Backend) -> None:
     result = evaluate(some_model(), BLACK_AND_WHITE, samples=3)
-    assert any("of 24 of 24 images log p(x) rests on fewer" in note for note in result.notes)
+    assert any("for 24 of 24 images log p(x) rests on fewer" in note for note in result.notes)
     assert {name: value for name, value, _ in result.rows()}["log p(x)"].startswith("-")
 
 

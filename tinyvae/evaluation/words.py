@@ -138,6 +138,6 @@ def _weights(found: LogLikelihood | None) -> str:
     if found is None or not (few := int((found.effective_samples < FEW).sum())):
         return ""
     return (
-        f"of {few} of {len(found.per_image)} images log p(x) rests on fewer than {FEW} effective "
-        "samples, and is too low: take more samples"
+        f"for {few:,} of {len(found.per_image):,} images log p(x) rests on fewer than {FEW} "
+        "effective samples, and is too low: take more samples"
     )
