@@ -13,7 +13,8 @@ from test_cli import SMALL, write_images
 import tinyvae as tv
 from tinyvae import pictures, runs
 from tinyvae.config import Config, choices
-from tinyvae.data import Dataset, Split
+from tinyvae.data import Dataset, Split, faces, registry
+from tinyvae.data.faces import FACTORS
 from tinyvae.errors import OptionError
 from tinyvae.models import MODELS, model_class
 from tinyvae.models.fitted import fit_prior
@@ -34,7 +35,10 @@ def test_every_model_can_be_asked_for(name: str):
     model = config.new_model((4, 4))
     assert type(model) is model_class(name)
     assert (model.latent, model.hidden) == (3, (5,))
-    assert f"loss {model.describe(1.0)}" in config.describe((4, 4), 10)
+    loss = next(line for line in config.describe((4, 4), 10) if line.startswith("loss "))
+    assert loss.startswith(f"loss {model.describe(1.0)}")
+    plain = name in ("beta-vae", "beta-tcvae", "factor-vae")
+    assert loss.endswith("(with beta 1 the plain VAE: give --beta)") == plain
 
 
 @pytest.mark.parametrize("option", choices())
@@ -146,3 +150,20 @@ def test_more_components_than_images_are_refused_before_anything_is_trained(
 def test_a_warm_up_is_told_beside_the_beta_that_it_leads_to():
     lines = Config(beta=4.0, warm_up=9).describe((2, 2), 10)
     assert lines[-1] == "objective elbo, effective beta 4 (beta K / D = 2), reached in 9 epochs"
+
+
+def test_a_walk_tells_what_else_it_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pictures, "every", lambda *_: iter(()))
+    monkeypatch.setattr(registry, "LOADERS", registry.LOADERS | {"few": "test_cli_models.few"})
+    options = "--data few --latent 4 --hidden 32 --batch 8 --epochs 60 --beta 0.05 --out faces"
+    assert tinyvae("train", *options.split()).code == 0
+    out = tinyvae("walk", "hair_colour", "faces", "--leakage").out.splitlines()
+    rows = {line.split()[0]: line.split() for line in out if "%" in line}
+    assert tuple(rows) == FACTORS
+    assert rows["hair_colour"][1] == "100.0%"
+    assert all(float(row[1].rstrip("%")) >= 0 for row in rows.values())
+
+
+def few() -> Dataset:
+    return faces.load(count=120, size=16)

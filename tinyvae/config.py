@@ -17,7 +17,7 @@ from tinyvae.data.dataset import Binarise, Split
 from tinyvae.distributions.divergences import is_analytic
 from tinyvae.distributions.likelihoods import LIKELIHOODS
 from tinyvae.distributions.posteriors import POSTERIORS, drawn
-from tinyvae.distributions.priors import PRIORS
+from tinyvae.distributions.priors import PRIORS, Fitted
 from tinyvae.errors import OptionError
 from tinyvae.models import MODELS, model_class, new_model
 from tinyvae.models.vae import VAE
@@ -179,6 +179,8 @@ class Config:
         model, beta = self._new((1, 1), min(2, self.latent), (2,)), self.effective_beta(image_shape)
         analytic = is_analytic(model.posterior, model.prior) and self.objective in CLOSED
         kl = "KL in closed form" if analytic else f"KL by Monte Carlo, {_counted(self.samples)}"
+        if isinstance(model.prior, Fitted):
+            kl += "; the prior is the standard normal in training, and fitted to the codes after it"
         normalised = beta * self.latent / math.prod(image_shape)
         rising = f", reached in {_counted(self.warm_up, 'epoch')}" if self.warm_up else ""
         return [
@@ -194,7 +196,14 @@ class Config:
         if self.objective in BOUNDS:
             return f"-log of the mean of p(x, z) / q(z | x) over {_counted(self.samples)}"
         free = f", no dimension's KL below {self.free_bits:g} nats" if self.free_bits else ""
-        return model.describe(beta) + free
+        plain = " (with beta 1 the plain VAE: give --beta)" if self._is_plain_by_its_beta else ""
+        return model.describe(beta) + free + plain
+
+    @property
+    def _is_plain_by_its_beta(self) -> bool:
+        """Whether a model was asked for that differs by its beta alone, and none was given."""
+        named = self.model in ("beta-vae", "beta-tcvae", "factor-vae")
+        return named and self.beta == 1 and not self.normalised_beta
 
     def settled(self) -> Config:
         """The same with the backend that ``"auto"`` stands for here."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,9 @@ def model_class(name: str) -> type[VAE]:
     'VAE'
     """
     if name not in MODELS:
-        raise OptionError(f"no model is called {name!r}; there are {', '.join(MODELS)}")
+        close = difflib.get_close_matches(name, MODELS, n=1)
+        guess = f"did you mean {close[0]!r}? " if close else ""
+        raise OptionError(f"no model is called {name!r}; {guess}there are {', '.join(MODELS)}")
     module, _, attribute = MODELS[name].rpartition(".")
     found: type[VAE] = getattr(import_module(module), attribute)
     return found
