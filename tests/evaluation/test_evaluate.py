@@ -172,7 +172,7 @@ def test_a_collapse_is_named_with_the_number_of_dimensions_and_what_to_try(
     (note,) = evaluate(deaf_model(encoder=mean_and_log_variance), BLACK_AND_WHITE).notes
     assert note == (
         "1 of 2 dimensions carry less than 0.01 nats: the posterior has collapsed there; try a "
-        "smaller beta, warm_up=..., or free_bits=..."
+        "smaller beta, a warm-up, or, where the KL comes apart into dimensions, free bits"
     )
     (note,) = evaluate(deaf_model(), BLACK_AND_WHITE).notes
     assert note.startswith("2 of 2 dimensions carry")
