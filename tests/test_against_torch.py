@@ -61,6 +61,12 @@ def logistic(mean: Any, log_scale: Any) -> Any:
     return dist.TransformedDistribution(dist.Uniform(torch.zeros_like(mean), 1.0), to)
 
 
+def logistic_log_prob(x: Any, mean: Any, log_scale: Any) -> Any:
+    """By its formula: PyTorch's softplus, in the density of `logistic`, is cut off at 20."""
+    away = ((x - mean) * exp(-log_scale)).abs()
+    return -away - log_scale - 2 * torch.log1p(torch.exp(-away))
+
+
 def uniform(mean: Any, log_width: Any) -> Any:
     half = torch.exp(log_width) / 2
     return dist.Uniform(mean - half, mean + half)
@@ -143,7 +149,7 @@ FUNCTIONS: dict[str, Function] = {
     "laplace_log_likelihood": lambda x, m, s: laplace(m, s).log_prob(x).sum(-1),
     "laplace_sample": lambda m, s, u: laplace(m, s).icdf(u),
     "kl_laplace_standard_normal": lambda m, s: from_standard(laplace(m, s)),
-    "logistic_log_likelihood": lambda x, m, s: logistic(m, s).log_prob(x).sum(-1),
+    "logistic_log_likelihood": lambda x, m, s: logistic_log_prob(x, m, s).sum(-1),
     "logistic_sample": lambda m, s, u: logistic(m, s).icdf(u),
     "kl_logistic_standard_normal": lambda m, s: (
         (m**2 + torch.exp(2 * s) * np.pi**2 / 3 + np.log(2 * np.pi)) / 2 - s - 2

@@ -85,9 +85,9 @@ def test_the_same_seed_draws_the_same_samples_and_another_one_others(there: Path
         (("reconstruct", "--count", "-3"), "Invalid value for '--count': "),
         (("interpolate", "--steps", "1"), "Invalid value for '--steps': "),
         (("interpolate", "--rows", "0"), "Invalid value for '--rows': "),
-        (("interpolate", "--path", "round"), "linear, spherical, fade"),
+        (("interpolate", "--path", "round"), "linear, spherical, fade, or each, not 'round'"),
         (("walk", "7"), "tiny has no attribute '7': 0, 1, 2"),
-        (("walk", "2", "--out", "a.mp4"), "'a.mp4' does not end in .png"),
+        (("walk", "2", "--out", "a.mp4"), "'a.mp4' does not end in .png or .gif"),
         (("traverse", "--out", "a.gif"), "'a.gif' does not end in .png"),
         (("sample", "--out", "a.jpg"), "'a.jpg' does not end in .png"),
         (("latent", "--out", "folder"), "'folder' does not end in .png"),
@@ -104,7 +104,7 @@ def test_a_picture_that_cannot_be_is_refused(there: Path, arguments: tuple[str, 
 def test_evaluate_prints_the_negative_elbo_that_training_ended_with(there: Path):
     finished = tinyvae("evaluate")
     title, _, *lines = finished.out.splitlines()
-    assert title == "nats per image"
+    assert title == "nats per image, ± a standard error"
     cells = [re.split(" {2,}", line.strip()) for line in lines]
     found = {cell[0]: cell[1] for cell in cells if len(cell) > 1}
     assert cells[0] == ["images", "3", "test images of tiny"]

@@ -13,7 +13,8 @@ from test_cli import SMALL, write_images
 import tinyvae as tv
 from tinyvae import pictures, runs
 from tinyvae.config import Config, choices
-from tinyvae.data import Dataset, Split
+from tinyvae.data import Dataset, Split, faces, registry
+from tinyvae.data.faces import FACTORS
 from tinyvae.errors import OptionError
 from tinyvae.models import MODELS, model_class
 from tinyvae.models.fitted import fit_prior
@@ -34,7 +35,10 @@ def test_every_model_can_be_asked_for(name: str):
     model = config.new_model((4, 4))
     assert type(model) is model_class(name)
     assert (model.latent, model.hidden) == (3, (5,))
-    assert f"loss {model.describe(1.0)}" in config.describe((4, 4), 10)
+    loss = next(line for line in config.describe((4, 4), 10) if line.startswith("loss "))
+    assert loss.startswith(f"loss {model.describe(1.0)}")
+    plain = name in ("beta-vae", "beta-tcvae", "factor-vae")
+    assert loss.endswith("(with beta 1 the plain VAE: give --beta)") == plain
 
 
 @pytest.mark.parametrize("option", choices())
@@ -53,6 +57,15 @@ def test_a_name_that_is_on_no_list_is_refused_with_the_list(option: str):
         ("--objective vimco", "use samples=2 or more"),
         ("--free-bits 0.1 --prior mixture:3", "KL of each latent dimension in closed form"),
         ("--beta 2 --normalised-beta 0.1", "two weights for one KL"),
+        ("--prior normal:3", "takes no number: leave out ':3'"),
+        ("--prior mixture:", "a number stands behind the colon"),
+        ("--prior mixture:1e8", "a whole number from 1 to 100,000"),
+        ("--model vae:3", "takes no number"),
+        ("--model capacity-vae:much", "a number stands behind the colon"),
+        ("--model factor-vae --latent 1", "use latent=2 or more"),
+        ("--model beta-tcvae --latent 1", "use latent=2 or more"),
+        ("--posterior iaf:two", "a number stands behind the colon"),
+        ("--prior mixture:0", "the prior 'mixture:0': a whole number from 1 "),
     ],
 )
 def test_what_does_not_go_together_is_refused_with_the_reason(
@@ -82,6 +95,12 @@ def test_a_prior_fitted_after_training_is_kept_with_the_run(
     assert not np.allclose(
         found.numpy(), normal.prior.log_prob(tv.Tensor(z), normal.encode).numpy()
     )
+
+
+def test_a_capacity_is_given_with_the_name_of_its_model():
+    model = Config(model="capacity-vae:12").new_model((4, 4))
+    assert type(model) is model_class("capacity-vae")
+    assert model.capacity == 12
 
 
 def test_the_effective_beta_is_printed_however_it_was_given():
@@ -116,3 +135,35 @@ def test_a_prior_is_fitted_to_codes_of_what_the_model_was_trained_on(
     assert {*np.unique(seen[0])} == (
         {0, 255} if binarise == "dynamic" else {*np.unique(grey.images)}
     )
+
+
+def test_more_components_than_images_are_refused_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    data = ("--data", write_images())
+    message = refused("train", *data, *SMALL, "--prior", "fitted:300", "--out", "run")
+    assert "300 components are fitted to as many images or more, not to" in message
+    assert not Path("run").exists()
+
+
+def test_a_warm_up_is_told_beside_the_beta_that_it_leads_to():
+    lines = Config(beta=4.0, warm_up=9).describe((2, 2), 10)
+    assert lines[-1] == "objective elbo, effective beta 4 (beta K / D = 2), reached in 9 epochs"
+
+
+def test_a_walk_tells_what_else_it_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pictures, "every", lambda *_: iter(()))
+    monkeypatch.setattr(registry, "LOADERS", registry.LOADERS | {"few": "test_cli_models.few"})
+    options = "--data few --latent 4 --hidden 32 --batch 8 --epochs 60 --beta 0.05 --out faces"
+    assert tinyvae("train", *options.split()).code == 0
+    out = tinyvae("walk", "hair_colour", "faces", "--leakage").out.splitlines()
+    rows = {line.split()[0]: line.split() for line in out if "%" in line}
+    assert tuple(rows) == FACTORS
+    assert rows["hair_colour"][1] == "100.0%"
+    assert all(float(row[1].rstrip("%")) >= 0 for row in rows.values())
+
+
+def few() -> Dataset:
+    return faces.load(count=120, size=16)

@@ -17,9 +17,9 @@ from tinyvae.data.dataset import Binarise, Split
 from tinyvae.distributions.divergences import is_analytic
 from tinyvae.distributions.likelihoods import LIKELIHOODS
 from tinyvae.distributions.posteriors import POSTERIORS, drawn
-from tinyvae.distributions.priors import PRIORS
+from tinyvae.distributions.priors import PRIORS, Fitted
 from tinyvae.errors import OptionError
-from tinyvae.models import MODELS, model_class
+from tinyvae.models import MODELS, model_class, new_model
 from tinyvae.models.vae import VAE
 from tinyvae.noise import Noise
 from tinyvae.objectives import OBJECTIVES
@@ -132,7 +132,7 @@ class Config:
         """Measure the loss of the smallest such model, which refuses what does not go together."""
         settings, images = self.settings((1, 1)), np.zeros((4, 1, 1), np.float32)
         with use("numpy"), no_grad(), np.errstate(all="ignore"):
-            model = self._new((1, 1), 2, (2,))
+            model = self._new((1, 1), min(2, self.latent), (2,))
             model.begin(Split(images))
             shape = (4, self.samples) if self.samples > 1 else (4,)
             noise = drawn(model.posterior, Noise(0), shape, model.dtype)
@@ -176,23 +176,34 @@ class Config:
         loss -log p(x | z) + 4 KL
         objective elbo, effective beta 4 (beta K / D = 2)
         """
-        model, beta = self._new((1, 1), 2, (2,)), self.effective_beta(image_shape)
+        model, beta = self._new((1, 1), min(2, self.latent), (2,)), self.effective_beta(image_shape)
         analytic = is_analytic(model.posterior, model.prior) and self.objective in CLOSED
         kl = "KL in closed form" if analytic else f"KL by Monte Carlo, {_counted(self.samples)}"
+        if isinstance(model.prior, Fitted):
+            kl += "; the prior is the standard normal in training, and fitted to the codes after it"
         normalised = beta * self.latent / math.prod(image_shape)
+        rising = f", reached in {_counted(self.warm_up, 'epoch')}" if self.warm_up else ""
         return [
             f"A {self.model} with {_counted(self.latent, 'latent dimension')} on the {images:,} "
             f"training images of {self.data}",
             f"{self.likelihood} likelihood, {self.posterior} posterior, {self.prior} prior; {kl}",
             f"loss {self._loss(model, beta)}",
-            f"objective {self.objective}, effective beta {beta:g} (beta K / D = {normalised:.3g})",
+            f"objective {self.objective}, effective beta {beta:g} (beta K / D = {normalised:.3g})"
+            + rising,
         ]
 
     def _loss(self, model: VAE, beta: float) -> str:
         if self.objective in BOUNDS:
             return f"-log of the mean of p(x, z) / q(z | x) over {_counted(self.samples)}"
         free = f", no dimension's KL below {self.free_bits:g} nats" if self.free_bits else ""
-        return model.describe(beta) + free
+        plain = " (with beta 1 the plain VAE: give --beta)" if self._is_plain_by_its_beta else ""
+        return model.describe(beta) + free + plain
+
+    @property
+    def _is_plain_by_its_beta(self) -> bool:
+        """Whether a model was asked for that differs by its beta alone, and none was given."""
+        named = self.model in ("beta-vae", "beta-tcvae", "factor-vae")
+        return named and self.beta == 1 and not self.normalised_beta
 
     def settled(self) -> Config:
         """The same with the backend that ``"auto"`` stands for here."""
@@ -223,7 +234,8 @@ class Config:
         return self._new(image_shape, self.latent, self.hidden)
 
     def _new(self, image_shape: tuple[int, ...], latent: int, hidden: tuple[int, ...]) -> VAE:
-        return model_class(self.model)(
+        return new_model(
+            self.model,
             image_shape,
             latent,
             hidden,

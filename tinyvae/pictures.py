@@ -15,7 +15,7 @@ from tinyvae.data import Dataset
 from tinyvae.data.dataset import Split
 from tinyvae.errors import DataError, OptionError
 from tinyvae.evaluation.elbo import elbo
-from tinyvae.latent import attribute_walk, between, decoded
+from tinyvae.latent import Leakage, Readers, attribute_walk, between, decoded, leakage
 from tinyvae.latent import traversals as codes_of_traversals
 from tinyvae.latent.walks import KINDS, Smooth, smooth
 from tinyvae.models.vae import VAE
@@ -23,6 +23,7 @@ from tinyvae.noise import Noise
 from tinyvae.training import Row
 
 DRAWN = 10_000  # codes of which the quantiles are those of a prior
+READ, WALKED = 8000, 200  # images from which factors are learnt to be read, and that walk
 SHOWN = 2000  # images in the picture of the latent space
 COMPARED = 20_000  # training images among which the nearest to a frame is looked for
 WIDEST = 2000  # pixels of a picture; large images are fewer, so that it fits into memory
@@ -71,6 +72,8 @@ def walks(
     if rows < 1:
         raise DataError(f"a walk leads from one test image to another; {dataset.name} has only 1")
     ends = np.asarray(_first(dataset.test, 2 * rows).images)
+    if kind not in (*KINDS, "each"):
+        raise OptionError(f"a walk is one of {', '.join(KINDS)}, or each, not {kind!r}")
     kinds = KINDS if kind == "each" else (kind,)
     found = [between(model, ends[::2], ends[1::2], one, steps) for one in kinds]
     return np.stack(found, axis=1).reshape(-1, *found[0].shape[1:])
@@ -134,6 +137,29 @@ def latent(model: VAE, dataset: Dataset) -> Figure:
         labels, name = labels[:, best], dataset.factor_names[best]
     title = f"Latent space: the posterior means of {len(means):,} images"
     return plots.latent(means, labels, factor_name=name.replace("_", " "), title=title)
+
+
+def leakage_of_walk(model: VAE, dataset: Dataset, name: str) -> tuple[Leakage, np.ndarray]:
+    """How much every factor moves in walks of one, and how well each can be read at all, R^2.
+
+    It is read by regressors that are trained on the training images and their true factors, from
+    walks of 200 test images.
+    """
+    if not dataset.factor_names:
+        raise DataError(
+            f"leakage is how much other factors move, and {dataset.name} has classes, not factors: "
+            "use faces or sprites"
+        )
+    assert dataset.train.labels is not None
+    assert dataset.test.labels is not None
+    circular = [k for k, factor in enumerate(dataset.factor_names) if factor == "background"]
+    train, shown = _first(dataset.train, READ), _first(dataset.test, WALKED)
+    frames, _ = attribute_walk(model, dataset, name, shown, 2)  # its ends
+    readers = Readers(train.images, dataset.train.labels[:READ], circular, epochs=20)
+    read = readers(frames.reshape(-1, *dataset.image_shape)).reshape(*frames.shape[:2], -1)
+    scale = dataset.train.labels.std(axis=0)
+    found = leakage(read, dataset.factor_names.index(name), scale, circular)
+    return found, readers.r2(dataset.test.images, dataset.test.labels)
 
 
 def _labels(parts: list[Split]) -> np.ndarray | None:

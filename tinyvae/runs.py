@@ -27,7 +27,7 @@ from tinyvae.distributions.priors import Fitted
 from tinyvae.errors import OptionError, RunError
 from tinyvae.evaluation.elbo import Elbo, elbo
 from tinyvae.evaluation.report import Evaluation, evaluate
-from tinyvae.models.fitted import fit_prior
+from tinyvae.models.fitted import check_enough, fit_prior
 from tinyvae.models.vae import VAE
 from tinyvae.noise import Noise
 from tinyvae.parallel import Alone, Communicator
@@ -90,6 +90,8 @@ class Run:
     ) -> tuple[VAE, list[Row]]:
         model, checkpoint = config.new_model(dataset.image_shape), self / "checkpoint.safetensors"
         parts = (dataset.train, dataset.valid)
+        if isinstance(model.prior, Fitted):  # the fit comes last, and would waste the training
+            check_enough(dataset.train, len(model.prior.logits))
         trainer = Trainer(
             model, *parts, config.settings(dataset.image_shape), callbacks, checkpoint, group
         )

@@ -52,7 +52,9 @@ class Settings:
         if self.noise not in NOISE:
             raise OptionError(f"noise is drawn on one of {NOISE}, not on {self.noise!r}")
         if self.objective not in OBJECTIVES:
-            raise OptionError(f"objective is one of {tuple(OBJECTIVES)}, not {self.objective!r}")
+            raise OptionError(
+                f"no objective is called {self.objective!r}; there are {', '.join(OBJECTIVES)}"
+            )
         if self.schedule not in SCHEDULES:
             raise OptionError(f"schedule is one of {SCHEDULES}, not {self.schedule!r}")
 

@@ -78,7 +78,7 @@ class Trainer:
 
     def run(self) -> list[Row]:
         """Train until the last epoch, or until it no longer helps."""
-        room = enough_memory(self.model, self.settings.batch)
+        room = enough_memory(self.model, self.settings.batch, self.settings.samples)
         with room, _ctrl_c() as asked, np.errstate(over="ignore", invalid="ignore"):
             self.asked = asked
             while self.state.epoch <= self.settings.epochs and not self.is_stale:
@@ -186,7 +186,7 @@ class Trainer:
             return backend.xp.zeros(2, dtype="float64"), None
 
         def loss(x: Array, noise: Array, beta: Tensor) -> Terms:
-            return self._loss(x, noise, beta if settings.warm_up else settings.beta, 1.0)
+            return self._loss(x, noise, beta if settings.warm_up > 1 else settings.beta, 1.0)
 
         def generator(epoch: int) -> Any:
             assert backend.generator is not None

@@ -85,11 +85,14 @@ for kind in ("gaussian", Gumbel):
 picture = tv.plots.latent(model.embed(digits.test.images)[0], np.array(digits.test.labels))
 tv.plots.save(picture, "new_posterior.png")
 
-# %% To have a name for it on the command line, put it into the list:
+# %% For a name of its own, as in `tv.VAE(..., posterior="gumbel")`, put it into the list:
 #
 #        from tinyvae.distributions.posteriors import POSTERIORS
 #
 #        POSTERIORS["gumbel"] = Gumbel
+#
+#    That holds in the script that does so. The command line reads no scripts: for it the class and
+#    its line of the list have to stand in `tinyvae/distributions/posteriors.py` itself.
 #
 #    More that a posterior may say (`tinyvae.distributions.Posterior` has it all): `parts` and
 #    `split`, where it needs other than two numbers a dimension; `has_density = False`, where

@@ -142,6 +142,21 @@ def test_the_mixture_by_products_is_that_of_the_reference(
         np.testing.assert_allclose(ours, theirs, 0, tolerance * max(1, np.abs(theirs).max()))
 
 
+@pytest.mark.parametrize("narrow", [-9.0, -11.0])
+def test_a_mixture_of_narrow_components_keeps_its_digits(narrow: float) -> None:
+    z, logits, means, _ = a_mixture((40, 30, 20), "float32")
+    z = means[np.arange(40) % 30] + np.exp(narrow / 2) * z
+    arrays = [z.astype("float32"), logits, 3 * means, np.full_like(means, narrow)]
+    arrays[0] = arrays[0] + 2 * means[np.arange(40) % 30]
+    wanted, to_inputs = reference("mixture_log_likelihood", [a.astype("float64") for a in arrays])
+    got, pullbacks = kernel(get("numpy"), "mixture_log_likelihood", arrays)
+    np.testing.assert_allclose(got, wanted, rtol=2e-4, atol=1e-3)
+    g = np.linspace(-1, 1, 40, dtype="float32")
+    for pullback, right in zip(pullbacks, to_inputs, strict=True):
+        known = right(g.astype("float64"))
+        np.testing.assert_allclose(pullback(g), known, rtol=0, atol=1e-3 * np.abs(known).max())
+
+
 def test_a_mixture_far_from_the_origin_keeps_its_digits() -> None:
     near, far = (a_mixture((40, 30, 20), "float32", away) for away in (0.0, 1024.0))
     near[0], near[2] = far[0] - np.float32(1024), far[2] - np.float32(1024)

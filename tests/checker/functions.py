@@ -46,6 +46,7 @@ SMOOTH = {
 LINEAR = (
     *("abs", "add", "astype", "broadcast_to", "concatenate", "getitem", "leaky_relu", "max"),
     *("maximum", "mean", "negative", "relu", "reshape", "stack", "subtract", "sum", "transpose"),
+    "uniform_log_likelihood",
 )
 """Ops that are linear, or linear on each side of a kink."""
 

@@ -172,7 +172,7 @@ def test_a_collapse_is_named_with_the_number_of_dimensions_and_what_to_try(
     (note,) = evaluate(deaf_model(encoder=mean_and_log_variance), BLACK_AND_WHITE).notes
     assert note == (
         "1 of 2 dimensions carry less than 0.01 nats: the posterior has collapsed there; try a "
-        "smaller beta, warm_up=..., or free_bits=..."
+        "smaller beta, a warm-up, or, where the KL comes apart into dimensions, free bits"
     )
     (note,) = evaluate(deaf_model(), BLACK_AND_WHITE).notes
     assert note.startswith("2 of 2 dimensions carry")
@@ -214,7 +214,7 @@ def test_codes_that_tell_all_images_apart_are_said_to(backend: Backend) -> None:
 
 def test_an_estimate_that_rests_on_few_samples_is_said_to(backend: Backend) -> None:
     result = evaluate(some_model(), BLACK_AND_WHITE, samples=3)
-    assert any("of 24 of 24 images log p(x) rests on fewer" in note for note in result.notes)
+    assert any("for 24 of 24 images log p(x) rests on fewer" in note for note in result.notes)
     assert {name: value for name, value, _ in result.rows()}["log p(x)"].startswith("-")
 
 

@@ -19,6 +19,9 @@ from tinyvae.cli.shared import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from tinyvae.latent.readers import Leakage
     from tinyvae.latent.walks import Smooth
 
 
@@ -90,9 +93,12 @@ def walk(
     run: RunFolder = None,
     rows: Annotated[int, count_option("How many test images.", high=100)] = 6,
     steps: Annotated[int, count_option("Images in a walk.", low=2, high=100)] = 9,
+    leakage: Annotated[
+        bool, typer.Option("--leakage", help="Measure how much every other factor moves.")
+    ] = False,
     out: Moving = None,
 ) -> None:
-    """Change one attribute of test images, and nothing else."""
+    """Change one attribute of test images, and leave the others, as far as the model can."""
     from tinyvae import pictures
 
     opened = opened_run(run)
@@ -102,6 +108,19 @@ def walk(
         write_moving(frames, out)
     else:
         write(figure, out or opened / f"walk-{attribute}.png")
+    if leakage:
+        _leaks(dataset.factor_names, *pictures.leakage_of_walk(model, dataset, attribute))
+
+
+def _leaks(names: tuple[str, ...], found: Leakage, read: np.ndarray) -> None:
+    """How much each factor moves, as a share of the one that is walked."""
+    columns = ("each walk", "on average", "read from images, R^2")
+    table = console.table("factor", *columns, title="Moves, as a share of the walked factor's")
+    for name, each, interval, mean, r2 in zip(
+        names, found.each, found.each_interval, found.mean, read, strict=True
+    ):
+        table.add_row(name, f"{each:.1%} ± {interval:.1%}", f"{mean:.1%}", f"{r2:.2f}")
+    console.console().print(table)
 
 
 def latent(run: RunFolder = None, out: Out = None) -> None:

@@ -28,7 +28,9 @@ def png(path: Path | None) -> Path | None:
 
 def png_or_gif(path: Path | None) -> Path | None:
     """A path that ends in .png or .gif, or none."""
-    return path if path is not None and path.suffix.lower() == ".gif" else png(path)
+    if path is not None and path.suffix.lower() not in (".png", ".gif"):
+        raise typer.BadParameter(f"'{path}' does not end in .png or .gif, the formats of walks")
+    return path
 
 
 RunFolder = Annotated[

@@ -43,7 +43,7 @@ def evaluate(
     opened = opened_run(run)
     model, dataset = opened.model(), opened.config.dataset()
     result = opened.evaluate(model, dataset, samples, quality)
-    table = console.table("what", "value", "", title="nats per image")
+    table = console.table("what", "value", "", title="nats per image, ± a standard error")
     for name, value, about in result.rows():
         table.add_row(name, value, escape(about))
     console.console().print(table)

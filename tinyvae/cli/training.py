@@ -52,8 +52,10 @@ def train(
     model: Annotated[
         str | None, option("What is trained; `tinyvae models` lists them.", "vae")
     ] = None,
-    likelihood: Annotated[str | None, option("p(x | z), of `tinyvae models`.", "bernoulli")] = None,
-    posterior: Annotated[str | None, option("q(z | x), of `tinyvae models`.", "gaussian")] = None,
+    likelihood: Annotated[
+        str | None, option("p(x | z), such as gaussian:0.1.", "bernoulli")
+    ] = None,
+    posterior: Annotated[str | None, option("q(z | x), such as iaf:2.", "gaussian")] = None,
     prior: Annotated[
         str | None, option("p(z), of `tinyvae models`, such as mixture:10.", "normal")
     ] = None,
@@ -86,7 +88,8 @@ def train(
     samples: Annotated[int | None, option("Codes drawn for an image in a step.", "1")] = None,
     beta: Annotated[float | None, option("Weight of the KL in the loss.", "1.0")] = None,
     normalised_beta: Annotated[
-        float | None, option("In its place beta K / D, K latent dimensions, D pixels.", "0.0")
+        float | None,
+        option("In place of --beta: beta K / D (dimensions, pixels).", "0.0"),
     ] = None,
     warm_up: Annotated[
         int | None, option("Epochs in which the weight of the KL rises to beta.", "0")

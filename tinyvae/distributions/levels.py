@@ -49,7 +49,8 @@ class LogisticPixels(Likelihood):
     """256 grey levels, each with the probability of its span under a logistic distribution.
 
     The decoder gives the distribution's mean and its log scale for each pixel (Salimans et al.,
-    2017). What lies below black counts as black, and above white as white.
+    2017). What lies below black counts as black, and above white as white; a pixel counts for the
+    nearest level.
     """
 
     outputs = 2
@@ -57,7 +58,8 @@ class LogisticPixels(Likelihood):
     levels = 256
 
     def cross_entropy(self, output: Tensor, x: Tensor) -> Tensor:
-        return discretised_logistic_cross_entropy(*split(output, 2), x)
+        level = Tensor.wrap(x.backend.xp.rint(x.array * 255) / 255)
+        return discretised_logistic_cross_entropy(*split(output, 2), level)
 
     def mean(self, output: Tensor) -> Tensor:
         """Of the logistic distribution cut off at 0 and 1; the levels' is within half of one."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from tinyvae.errors import OptionError
+
+MOST = 100_000  # components, maps or levels: more are a slip, and would fill the memory
 
 
 def made(kind: str, asked: Any, known: Mapping[str, Callable[..., Any]], *sizes: Any) -> Any:
@@ -34,7 +37,7 @@ def made(kind: str, asked: Any, known: Mapping[str, Callable[..., Any]], *sizes:
     """
     if callable(asked):
         return asked(*sizes)
-    name, _, number = str(asked).partition(":")
+    name, colon, number = str(asked).partition(":")
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)
         guess = f"did you mean {close[0]!r}? " if close else ""
@@ -43,12 +46,27 @@ def made(kind: str, asked: Any, known: Mapping[str, Callable[..., Any]], *sizes:
             "your own"
         )
     try:
-        return known[name](*sizes, *([float(number)] if number else []))
-    except (TypeError, ValueError) as error:
+        numbers = [float(number)] if colon else []
+    except ValueError:
         raise OptionError(
-            f"the {kind} {asked!r}: {error}; a number stands behind a colon, as in 'mixture:10', "
-            "where the part takes one"
+            f"the {kind} {asked!r}: a number stands behind the colon, as in 'mixture:10', not "
+            f"{number!r}"
         ) from None
+    if numbers and not _takes_number(known[name], len(sizes)):
+        raise OptionError(f"the {kind} {asked!r} takes no number: leave out {colon + number!r}")
+    try:
+        return known[name](*sizes, *numbers)
+    except OptionError as error:
+        raise OptionError(f"the {kind} {asked!r}: {error}") from None
+
+
+def _takes_number(make: Callable[..., Any], sizes: int) -> bool:
+    """Whether there is room for one more argument than the sizes."""
+    try:
+        inspect.signature(make).bind(*range(sizes + 1))
+    except TypeError:
+        return False
+    return True
 
 
 def whole(number: float, least: int = 1) -> int:
@@ -62,6 +80,6 @@ def whole(number: float, least: int = 1) -> int:
     OptionError
         It is none, or too small.
     """
-    if not float(number).is_integer() or number < least:
-        raise OptionError(f"a whole number from {least} up, not {number:g}")
+    if not float(number).is_integer() or not least <= number <= MOST:
+        raise OptionError(f"a whole number from {least} to {MOST:,}, not {number:g}")
     return int(number)

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 COLLAPSED = 0.01  # nats below which a latent dimension says nothing
 FEW = 10  # effective samples below which an estimate of log p(x) is not to be trusted
-MEND = "try a smaller beta, warm_up=..., or free_bits=..."
+MEND = "try a smaller beta, a warm-up, or, where the KL comes apart into dimensions, free bits"
+LITTLE = 0.5  # nats of mutual information below which codes tell almost nothing
 Row = tuple[str, str, str]
 
 
@@ -64,8 +65,9 @@ def _likelihood(found: LogLikelihood) -> Iterator[Row]:
 
 def _quality(found: Quality) -> Iterator[Row]:
     for name, value in vars(found.samples).items():
-        floor = getattr(found.floor, name)
-        yield f"samples: {name}", f"{value:.3f}", f"of {found.count:,} true images: {floor:.3f}"
+        floor, better = getattr(found.floor, name), "less" if name == "frechet" else "more"
+        about = f"{better} is better; real images held to {found.count:,} others: {floor:.3f}"
+        yield f"samples: {name}", f"{value:.3f}", about
     yield "network's accuracy", f"{found.accuracy:.3f}", "on the test images' labels"
 
 
@@ -74,7 +76,11 @@ def _quality(found: Quality) -> Iterator[Row]:
 
 def notes(result: Evaluation, model: VAE) -> list[str]:
     """What to know of the figures, in sentences; none where there is nothing to say."""
-    said = [_collapse(result, model.latent), _pixels(result, model), _ceiling(result.surgery)]
+    said = [
+        _collapse(result, model.latent) or _little(result.surgery),
+        _pixels(result, model),
+        _ceiling(result.surgery),
+    ]
     if not model.posterior.has_density:
         name = type(model.posterior).__name__
         said += [
@@ -98,6 +104,17 @@ def _collapse(result: Evaluation, latent: int) -> str:
     return f"{still} of {latent} dimensions {what}: the posterior has collapsed there; {MEND}"
 
 
+def _little(parts: Surgery | None) -> str:
+    """Whether the codes tell the images apart at all, however large the KL is."""
+    if parts is None or parts.mutual_information > min(LITTLE, 0.1 * parts.ceiling):
+        return ""
+    return (
+        f"the codes have {parts.mutual_information:.2f} nats of mutual information with the "
+        "images, so the decoder draws nearly the same for all of them: train for longer, or "
+        f"{MEND}"
+    )
+
+
 def _pixels(result: Evaluation, model: VAE) -> str:
     """What kind of number the loss is."""
     if model.likelihood.kind == "density":
@@ -108,9 +125,9 @@ def _pixels(result: Evaluation, model: VAE) -> str:
         )
     if result.entropy_floor:
         return (
-            f"the pixels are grey, and a Bernoulli's cross-entropy with them is "
+            f"the pixels are neither black nor white, and a Bernoulli's cross-entropy with them is "
             f"{result.entropy_floor:.2f} nats at least, their entropy: compare the figures with "
-            "those of grey pixels alone, or binarise"
+            "those of such pixels alone, or binarise"
         )
     return ""
 
@@ -138,6 +155,6 @@ def _weights(found: LogLikelihood | None) -> str:
     if found is None or not (few := int((found.effective_samples < FEW).sum())):
         return ""
     return (
-        f"of {few} of {len(found.per_image)} images log p(x) rests on fewer than {FEW} effective "
-        "samples, and is too low: take more samples"
+        f"for {few:,} of {len(found.per_image):,} images log p(x) rests on fewer than {FEW} "
+        "effective samples, and is too low: take more samples"
     )

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinyvae.errors import ShapeError
+from tinyvae.errors import DataError, ShapeError
 from tinyvae.latent.attributes import checked_labels
 from tinyvae.latent.paths import as_rows
 
@@ -164,6 +164,8 @@ def leakage(
     ------
     ShapeError
         No such column, fewer than 2 walks or frames, or another number of scales.
+    DataError
+        Nothing of the walked factor has moved.
 
     Examples
     --------
@@ -173,8 +175,13 @@ def leakage(
     (array([1. , 0.1]), array([1., 0.]))
     """
     _check(read, moved, scale)
-    change = difference(read, read[:, :1], circular) / scale  # (P, S, F)
+    change = difference(read, read[:, :1], circular) / np.where(scale > 0, scale, 1)  # (P, S, F)
     last = change[:, -1]
+    if not last[:, moved].any():
+        raise DataError(
+            f"the walks do not move factor {moved} at all, so there is nothing to compare the "
+            "others with: the model does not draw it; train it for longer"
+        )
     each, each_interval = _share(np.abs(last), moved)
     mean, mean_interval = _share(last, moved)
     farthest = _share(np.abs(change).max(axis=1), moved)[0]

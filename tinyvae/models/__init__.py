@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tinyvae.errors import OptionError
 
@@ -27,7 +28,31 @@ def model_class(name: str) -> type[VAE]:
     'VAE'
     """
     if name not in MODELS:
-        raise OptionError(f"no model is called {name!r}; there are {', '.join(MODELS)}")
+        close = difflib.get_close_matches(name, MODELS, n=1)
+        guess = f"did you mean {close[0]!r}? " if close else ""
+        raise OptionError(f"no model is called {name!r}; {guess}there are {', '.join(MODELS)}")
     module, _, attribute = MODELS[name].rpartition(".")
     found: type[VAE] = getattr(import_module(module), attribute)
     return found
+
+
+def new_model(asked: str, *sizes: Any) -> VAE:
+    """A model by its name, with a number behind a colon where it takes one.
+
+    >>> new_model("capacity-vae:12", (8, 8)).capacity
+    12.0
+    """
+    name, colon, number = asked.partition(":")
+    kind = model_class(name)
+    if not colon:
+        return kind(*sizes)
+    if kind.number is None:
+        raise OptionError(f"the model {name!r} takes no number: leave out {colon + number!r}")
+    try:
+        given: dict[str, Any] = {kind.number: float(number)}
+    except ValueError:
+        raise OptionError(
+            f"the model {asked!r}: a number stands behind the colon, as in 'capacity-vae:25', not "
+            f"{number!r}"
+        ) from None
+    return kind(*sizes, **given)

@@ -23,6 +23,7 @@ from tinyvae.backend import Array
 from tinyvae.distributions import Posterior
 from tinyvae.distributions.posteriors import Parameters
 from tinyvae.errors import OptionError
+from tinyvae.models.correlation import refuse_one_dimension
 from tinyvae.models.vae import VAE
 from tinyvae.objectives import Inferred
 
@@ -52,6 +53,7 @@ class BetaTCVAE(VAE):
 
     def __init__(self, *parts: Any, **named: Any) -> None:
         super().__init__(*parts, **named)
+        refuse_one_dimension(self)
         if not self.posterior.is_factorised:
             raise OptionError(
                 "the total correlation is estimated from the densities of single latent "
@@ -126,8 +128,8 @@ def aggregate(
     Examples
     --------
     >>> import tinyvae as tv
-    >>> model, z = BetaTCVAE((2, 2), latent=1), tv.Tensor([[0.0], [0.5]])
-    >>> joint, product = aggregate(model.posterior, (z, 0 * z), z, images=2)
+    >>> q, z = tv.distributions.Gaussian(1, tv.Noise(0)), tv.Tensor([[0.0], [0.5]])
+    >>> joint, product = aggregate(q, (z, 0 * z), z, images=2)
     >>> bool((joint.numpy() == product.numpy()).all())  # of one dimension
     True
     """

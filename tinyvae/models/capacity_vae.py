@@ -5,7 +5,7 @@ passes; while C rises, the dimensions that help the pictures most open first, on
 
 C rises in equal stairs over the epochs of ``warm_up``, from capacity / warm_up to the whole:
 
-    tinyvae train --model capacity-vae --data sprites --latent 10 --epochs 25 --warm-up 20
+    tinyvae train --model capacity-vae:25 --data sprites --latent 10 --epochs 25 --warm-up 20
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ class CapacityVAE(VAE):
     """
 
     is_plain_sum = False
+
+    number = "capacity"
 
     def __init__(
         self, *parts: Any, capacity: float = 25.0, gamma: float = 100.0, **named: Any

@@ -19,6 +19,7 @@ from __future__ import annotations
 from typing import Any
 
 from tinyvae.autograd import Tensor, ops
+from tinyvae.models.correlation import refuse_one_dimension
 from tinyvae.models.vae import VAE
 from tinyvae.nn import MLP
 from tinyvae.noise import Noise
@@ -60,6 +61,7 @@ class FactorVAE(VAE):
         **named: Any,
     ) -> None:
         super().__init__(image_shape, latent, hidden, activation, seed, *parts, **named)
+        refuse_one_dimension(self)
         noise = Noise(seed, "initialise", "discriminator")
         self.discriminator = MLP((latent, *discriminator, 1), noise, "leaky_relu")
         self._widths = tuple(discriminator)

@@ -52,13 +52,21 @@ def fit_prior(model: VAE, images: Any, components: int = 10, seed: int = 0) -> F
         from sklearn.mixture import GaussianMixture
     except ImportError as error:
         raise MissingExtraError("fit_prior needs scikit-learn: pip install scikit-learn") from error
-    if len(images) < components:
-        raise DataError(f"{components} components are fitted to as many images, not {len(images)}")
+    check_enough(images, components)
     found = GaussianMixture(components, covariance_type="diag", random_state=seed)
     found.fit(_codes(model, images, seed))
     prior = Fitted(model.latent, 0, Noise(seed), components).to(model.backend, model.dtype)
     prior.take(*(_log(found.weights_), found.means_, _log(found.covariances_)))
     return prior
+
+
+def check_enough(images: Any, components: int) -> None:
+    """Refuse, with DataError, fewer images than components."""
+    if len(images) < components:
+        raise DataError(
+            f"{components:,} components are fitted to as many images or more, not to "
+            f"{len(images):,}: take fewer components, as in 'fitted:10'"
+        )
 
 
 def _codes(model: VAE, images: Any, seed: int) -> Any:

@@ -59,6 +59,9 @@ class VAE(Module):
     is_plain_sum = True
     """Whether `weigh` is the reconstruction and beta times the KL, as some objectives take it."""
 
+    number: str | None = None
+    """Which of its parameters ``--model name:number`` sets, if any."""
+
     def __init__(
         self,
         image_shape: tuple[int, ...],

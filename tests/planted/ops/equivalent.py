@@ -38,7 +38,6 @@ EQUIVALENT: dict[str, str] = {
     "kl_standard_normal: in excess: 16 -> 17": "one more term of the series, in float32",
     "kl_standard_normal: in excess: 26 -> 27": BELOW_ROUNDING,
     "kl_gaussian: 2 -> 1": LIMIT,
-    "cholesky_sample: in factor_of: log_diagonal -> lower'''": ONE_DTYPE,
     "mixture_log_likelihood: -1 -> 1'": LAST_OF_TWO,
     "mixture_log_likelihood: -1 -> 1''": LAST_OF_TWO,
     "categorical_cross_entropy: logits -> levels'''": ONE_DTYPE,
