@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from harness import half_interval
 from papers_rows import ROWS, Line, Row, Run
 from papers_run import finished, per_image
 
@@ -17,8 +18,8 @@ Found = dict[str, Any]
 
 
 def where() -> Path:
-    """The README beside this file."""
-    return Path(__file__).resolve().parent / "README.md"
+    """The README of the repository."""
+    return Path(__file__).resolve().parents[1] / "README.md"
 
 
 def put(made: str, readme: Path) -> None:
@@ -150,10 +151,5 @@ def sentence(row: Row, pair: tuple[str, str], gains: list[tuple[float, float]]) 
     )
 
 
-STUDENT = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}
-"""The 97.5% quantile of Student's t, by the number of seeds."""
-
-
 def _over_seeds(means: list[float]) -> str:
-    half = STUDENT[len(means)] * statistics.stdev(means) / math.sqrt(len(means))
-    return f"over the seeds {statistics.mean(means):.2f} ± {half:.2f}"
+    return f"over the seeds {statistics.mean(means):.2f} ± {half_interval(means):.2f}"

@@ -25,7 +25,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from harness import FOLDER, Row, floor, parser, report, run, seconds
+from harness import FOLDER, Row, floor, half_interval, parser, report, run, seconds
 
 WORKS: dict[str, Row] = {
     "digits": {
@@ -148,19 +148,6 @@ def gain(prior: str, configs: list[Row], root: Path) -> Row:
     row = {"prior": prior, "gain": mean, "low": mean - half, "high": mean + half}
     row = row if len(each) > 1 else row | {"low": None, "high": None}
     return row | {"image_error": max(errors), "seeds": " ".join(f"{value:.2f}" for value in each)}
-
-
-def half_interval(values: list[float]) -> float:
-    """Half the width of the 95 % interval of their mean, by Student's t.
-
-    >>> round(half_interval([0.0, 1.0, 2.0]), 3)  # 4.303 / sqrt(3)
-    2.484
-    """
-    from scipy.stats import t
-
-    if len(values) < 2:
-        return math.nan
-    return float(t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
 
 
 def main() -> None:
