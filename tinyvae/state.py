@@ -35,7 +35,7 @@ class RunState:
     epoch, step : int
         The epoch under way, counted from 1, and its steps that are done.
     sums : list of float
-        Of the cross-entropy and the KL over those steps.
+        Of the reconstruction and the KL over those steps.
     history : list of dict
         A row for each epoch that is complete.
     best, best_loss, best_epoch : (P,) array, float, int

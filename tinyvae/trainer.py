@@ -328,7 +328,7 @@ class Trainer:
     def _terms_together(self, x: Tensor, noise: Array) -> Terms:
         """The gradient of the mean over the whole batch, from those over the ranks' shares.
 
-        With it, in the one vector that is added up, ride the sums of the cross-entropy and
+        With it, in the one vector that is added up, ride the sums of the reconstruction and
         the KL, which are returned in place of this rank's, and whether to stop.
         """
         flat, step = self.state.optimiser.flat, self.state.step

@@ -19,8 +19,8 @@ from tinyvae.objectives.importance import (
     iwae_terms,
     stl_terms,
 )
+from tinyvae.objectives.samples import log_weights
 from tinyvae.objectives.score import score_loo_terms, score_terms, vimco_terms
-from tinyvae.objectives.weights import log_weights
 
 __all__ = [
     "OBJECTIVES",
