@@ -175,10 +175,10 @@ class Kernels:
         x, sample_noise, step = made
         return x, sample_noise, step
 
-    def tally(self, cross_entropy: Array, kl: Array, sums: Array, turn: Array) -> None:
+    def tally(self, reconstruction: Array, kl: Array, sums: Array, turn: Array) -> None:
         """The two sums go on in float64, whatever the losses are of."""
-        losses = map(self._contiguous, (cross_entropy, kl))
-        self._launch("tally", cross_entropy, 2, *losses, sums, turn, len(kl))
+        losses = map(self._contiguous, (reconstruction, kl))
+        self._launch("tally", reconstruction, 2, *losses, sums, turn, len(kl))
 
     # What they are made of
 

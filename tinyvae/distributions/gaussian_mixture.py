@@ -99,6 +99,9 @@ def mixture_sample(
         dL/dlogit_c = -(sum of t D_c over all dimensions),
         dL/dmean_c = t r_c n_c - S_c e_c / sigma_c,
         dL/dlog_variance_c = (t r_c n_c sigma_c e_c - S_c (e_c^2 - 1)) / 2.
+
+    The estimate has no bias. It divides by the density f, so that a code between components that
+    are far apart, where f is all but 0, makes it very large now and then.
     """
     xp = namespace(logits)
     z = drawn_code(logits, means, log_variances, noise)

@@ -10,6 +10,9 @@ A beta-VAE presses on all three, and so on the pictures; here beta presses on th
 
     loss = -log p(x | z) + KL + (beta - 1) TC.
 
+With ``warm_up`` it is beta that climbs from 0, so while beta is below 1 the TC counts for less
+than in the ELBO; the KL counts whole from the first epoch.
+
     tinyvae train --model beta-tcvae --data sprites --latent 10 --beta 6
 """
 

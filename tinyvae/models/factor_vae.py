@@ -9,7 +9,9 @@ whose mean is the total correlation, which the VAE makes small:
 
     loss = -log p(x | z) + KL + (beta - 1) TC + the discriminator's cross-entropy.
 
-The paper's gamma is beta - 1, so that beta means the same here as for the beta-TCVAE.
+The paper's gamma is beta - 1, so that beta means the same here as for the beta-TCVAE. Leave out
+``warm_up``: while beta climbs and is below 1, gamma is negative, and an estimate of the TC that is
+too high is then rewarded.
 
     tinyvae train --model factor-vae --data sprites --latent 10 --beta 10
 """
