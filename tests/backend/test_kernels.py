@@ -129,7 +129,7 @@ def a_mixture(shape: tuple[int, int, int], dtype: str, away: float = 0.0) -> lis
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 3e-5), ("float64", 1e-13)])
 @pytest.mark.parametrize("shape", MIXTURES)
-def test_the_mixture_by_products_is_that_of_the_reference(
+def test_the_mixture_in_blocks_is_that_of_the_reference(
     shape: tuple[int, int, int], dtype: str, tolerance: float
 ) -> None:
     arrays = a_mixture(shape, dtype)

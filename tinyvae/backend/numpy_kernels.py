@@ -65,52 +65,49 @@ def kl_standard_normal(mean: Array, log_variance: Array) -> tuple[Array, Any]:
     )
 
 
+CACHED = 1 << 17  # numbers of an array that stay in the cache
+
+
 def mixture_log_likelihood(
     z: Array, logits: Array, means: Array, log_variances: Array
 ) -> tuple[Array, Any]:
-    """The squares by matrix products, (z - m)^2/v = z^2/v - 2 z m/v + m^2/v: no (B, M, K).
+    """Some rows of z at a time, so that what is made of them, (b, M, K), stays in the cache.
 
-    The three cancel, and have the round-off of the largest, which is large where components are
-    narrow and apart. So all is taken from the centre of the means, and summed in float64.
+    The squares are of differences: as z^2/v - 2 z m/v + m^2/v they would be matrix products, and
+    much quicker, but the three cancel, and narrow components lose all digits of float32.
     """
     mixture_shapes(z, logits, means, log_variances)
-    centre = np.add.reduce(means) / len(means)
-    near, at, logs = (x.astype(np.float64) for x in (z - centre, means - centre, log_variances))
-    precision, log_weights = np.exp(-logs), (logits - np.max(logits)).astype(np.float64)
-    pulled, squares = at * precision, near * near
+    scale = np.exp(-log_variances / 2)
+    log_weights = logits - np.max(logits)
     log_weights -= np.log(np.add.reduce(np.exp(log_weights)))
-    whole = np.add.reduce(at * pulled + logs, axis=-1) + LOG_2_PI * z.shape[1]
-    share = near @ pulled.T  # (B, M)
-    share -= squares @ (precision.T / 2)
-    share += log_weights - whole / 2
+    heights = log_weights - (np.add.reduce(log_variances, -1) + LOG_2_PI * z.shape[1]) / 2
+    size = max(1, CACHED // means.size)
+    blocks = [slice(k, k + size) for k in range(0, len(z), size)]
+    parts = [np.add.reduce(np.square((z[rows, None] - means) * scale), -1) for rows in blocks]
+    share = np.concatenate(parts) * -0.5 + heights  # (B, M)
     top = np.maximum.reduce(share, axis=-1, keepdims=True)
     share -= top
     np.exp(share, out=share)
     total = np.add.reduce(share, axis=-1, keepdims=True)
     share /= total
-    weighed = once(lambda g: share * g[:, None])  # (B, M)
-    counts = once(lambda g: g @ share)  # (M,)
-    sums = once(lambda g: weighed(g).T @ near)  # (M, K)
 
-    def as_z(x: Array) -> Array:
-        found: Array = x.astype(z.dtype)
-        return found
+    def pull(g: Array) -> tuple[Array, Array, Array, Array]:
+        weighed = share * g[:, None]  # (B, M)
+        counts = np.add.reduce(weighed)  # (M,)
+        to_z, to_means, squares = [], means * 0, means * 0
+        for rows in blocks:
+            away = (z[rows, None] - means) * scale
+            pulled = away * weighed[rows, :, None]
+            squares += np.add.reduce(pulled * away)
+            pulled *= scale
+            to_z.append(-np.add.reduce(pulled, axis=1))
+            to_means += np.add.reduce(pulled)
+        to_logits = counts - np.exp(log_weights) * np.add.reduce(counts)
+        return np.concatenate(to_z), to_logits, to_means, (squares - counts[:, None]) / 2
 
-    def to_z(g: Array) -> Array:
-        return as_z(weighed(g) @ pulled - near * (weighed(g) @ precision))
-
-    def to_logits(g: Array) -> Array:
-        return as_z(counts(g) - np.exp(log_weights) * np.add.reduce(g))
-
-    def to_means(g: Array) -> Array:
-        return as_z((sums(g) - at * counts(g)[:, None]) * precision)
-
-    def to_log_variances(g: Array) -> Array:
-        count = counts(g)[:, None]
-        square = weighed(g).T @ squares - 2 * at * sums(g) + at * at * count
-        return as_z((square * precision - count) / 2)
-
-    return as_z((np.log(total) + top)[:, 0]), (to_z, to_logits, to_means, to_log_variances)
+    pulled = once(pull)
+    value = (np.log(total) + top)[:, 0]
+    return value, tuple(lambda g, k=k: pulled(g)[k] for k in range(4))
 
 
 def adam(
