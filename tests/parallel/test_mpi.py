@@ -127,7 +127,7 @@ def test_a_run_of_two_processes_has_the_curves_of_one_and_writes_and_prints_once
     out = train(2, "--out", "two")
     assert_same_curves("two", "alone")
     assert {p.name for p in Path("two").iterdir()} == {p.name for p in Path("alone").iterdir()}
-    introduced = out.splitlines()[1]
+    introduced = out.splitlines()[5]  # after the five lines on what is trained
     assert re.match(
         r"2 processes share each batch: rank 0 is process \d+ on \S+, rank 1 is", introduced
     )

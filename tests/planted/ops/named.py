@@ -40,6 +40,8 @@ def usual_slip(error: Planted, call: Call) -> str:
 
 def _by_factor(pairs: Pairs) -> str:
     wrong = [(a, b) for a, b in pairs if not same(a, b)]
+    if not all(b.any() for _, b in wrong):
+        return ""  # what should be 0 and is not, is no multiple of it
     factors = {float(np.sum(a * b) / np.sum(b * b)) for a, b in wrong}
     factor = factors.pop() if wrong else 1.0
     if not all(same(a, factor * b) for a, b in wrong):
