@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from tinyvae.errors import OptionError
@@ -37,27 +37,51 @@ def made(kind: str, asked: Any, known: Mapping[str, Callable[..., Any]], *sizes:
     """
     if callable(asked):
         return asked(*sizes)
-    name, colon, number = str(asked).partition(":")
+    name, numbers = called(kind, str(asked), known, ", and a class of your own")
+    if numbers and not _takes_number(known[name], len(sizes)):
+        raise no_number(kind, asked)
+    try:
+        return known[name](*sizes, *numbers)
+    except OptionError as error:
+        raise OptionError(f"the {kind} {asked!r}: {error}") from None
+
+
+def called(
+    kind: str, asked: str, known: Collection[str], besides: str = ""
+) -> tuple[str, list[float]]:
+    """A name of ``known``, and the number behind its colon, if there is one.
+
+    ``besides`` says what else may be asked for.
+
+    Raises
+    ------
+    OptionError
+        No such name, or no number behind the colon.
+
+    Examples
+    --------
+    >>> called("prior", "mixture:10", ["normal", "mixture"])
+    ('mixture', [10.0])
+    """
+    name, colon, number = asked.partition(":")
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)
         guess = f"did you mean {close[0]!r}? " if close else ""
-        raise OptionError(
-            f"no {kind} is called {asked!r}; {guess}there are {', '.join(known)}, and a class of "
-            "your own"
-        )
+        there = ", ".join(known) + besides
+        raise OptionError(f"no {kind} is called {asked!r}; {guess}there are {there}")
     try:
-        numbers = [float(number)] if colon else []
+        return name, [float(number)] if colon else []
     except ValueError:
         raise OptionError(
             f"the {kind} {asked!r}: a number stands behind the colon, as in 'mixture:10', not "
             f"{number!r}"
         ) from None
-    if numbers and not _takes_number(known[name], len(sizes)):
-        raise OptionError(f"the {kind} {asked!r} takes no number: leave out {colon + number!r}")
-    try:
-        return known[name](*sizes, *numbers)
-    except OptionError as error:
-        raise OptionError(f"the {kind} {asked!r}: {error}") from None
+
+
+def no_number(kind: str, asked: str) -> OptionError:
+    """What is said of a name with a number that it does not take."""
+    number = asked[asked.index(":") :]
+    return OptionError(f"the {kind} {asked!r} takes no number: leave out {number!r}")
 
 
 def _takes_number(make: Callable[..., Any], sizes: int) -> bool:

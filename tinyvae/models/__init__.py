@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from tinyvae.errors import OptionError
+from tinyvae.distributions.part import called, no_number
 
 if TYPE_CHECKING:
     from tinyvae.models.vae import VAE
@@ -27,10 +26,6 @@ def model_class(name: str) -> type[VAE]:
     >>> model_class("vae").__name__
     'VAE'
     """
-    if name not in MODELS:
-        close = difflib.get_close_matches(name, MODELS, n=1)
-        guess = f"did you mean {close[0]!r}? " if close else ""
-        raise OptionError(f"no model is called {name!r}; {guess}there are {', '.join(MODELS)}")
     module, _, attribute = MODELS[name].rpartition(".")
     found: type[VAE] = getattr(import_module(module), attribute)
     return found
@@ -39,20 +34,21 @@ def model_class(name: str) -> type[VAE]:
 def new_model(asked: str, *sizes: Any) -> VAE:
     """A model by its name, with a number behind a colon where it takes one.
 
+    Raises
+    ------
+    OptionError
+        No such name, or a number that it does not take.
+
+    Examples
+    --------
     >>> new_model("capacity-vae:12", (8, 8)).capacity
     12.0
     """
-    name, colon, number = asked.partition(":")
+    name, numbers = called("model", asked, MODELS)
     kind = model_class(name)
-    if not colon:
+    if not numbers:
         return kind(*sizes)
     if kind.number is None:
-        raise OptionError(f"the model {name!r} takes no number: leave out {colon + number!r}")
-    try:
-        given: dict[str, Any] = {kind.number: float(number)}
-    except ValueError:
-        raise OptionError(
-            f"the model {asked!r}: a number stands behind the colon, as in 'capacity-vae:25', not "
-            f"{number!r}"
-        ) from None
+        raise no_number("model", asked)
+    given: dict[str, Any] = {kind.number: numbers[0]}
     return kind(*sizes, **given)
